@@ -1,0 +1,270 @@
+"""One Ollama server: short reads over the wire, everything else through the ollama client."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ServerRefused, ServerUnreachable
+from orchestrator.machine import LoadedModel
+from orchestrator.server import failures, wire
+from orchestrator.server.shown import Installed, Shown
+from orchestrator.server.stream import Done, LoadTiming, Piece, PullStep
+
+if TYPE_CHECKING:
+    import ollama
+
+_NANO = 1e-9
+_QUICK_S = 10.0
+_CONNECT_S = 5.0
+_PULL_SILENCE_S = 600.0  # "verifying sha256 digest" of 400 GB sends nothing while it hashes
+
+
+class Server:
+    """The API of the Ollama server at `host`, a URL. Every method may raise ServerUnreachable."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    def version(self) -> str:
+        """Return the server's version, "0.9.3"."""
+        answer = self._get("/api/version")
+        if not isinstance(answer, dict) or not isinstance(answer.get("version"), str):
+            raise ServerUnreachable(
+                f"what answers at {self.host} is no Ollama server",
+                hint="set OLLAMA_HOST to the address of an Ollama server",
+            )
+        return str(answer["version"])
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """Return the models in memory; `bytes` is the server's own claim."""
+        return tuple(
+            LoadedModel(
+                name=m["name"],
+                digest=m.get("digest", ""),
+                bytes=int(m.get("size", 0)),
+                context=m.get("context_length"),
+            )
+            for m in (self._get("/api/ps") or {}).get("models") or []
+        )
+
+    def vram_bytes(self, name: str) -> int | None:
+        """Return what the server says a loaded model takes on accelerators; None: not loaded."""
+        for m in (self._get("/api/ps") or {}).get("models") or []:
+            if m["name"] == name:
+                return int(m.get("size_vram", 0))  # left out of the JSON when it is 0
+        return None
+
+    def installed(self) -> tuple[Installed, ...]:
+        """Return the models in the server's store."""
+        models = (self._get("/api/tags") or {}).get("models") or []
+        return tuple(
+            Installed(name=m["name"], digest=m["digest"], size_bytes=int(m["size"])) for m in models
+        )
+
+    def find(self, name: str) -> Installed | None:
+        """Return the installed model of that name (matched as the server does: case-blind)."""
+        wanted = (name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest").lower()
+        return next((m for m in self.installed() if m.name.lower() == wanted), None)
+
+    def show(self, name: str) -> Shown | None:
+        """Return header, template and capabilities of an installed model; None: not there."""
+        answer = wire.request(
+            self.host, "POST", "/api/show", {"model": name}, timeout_s=_QUICK_S * 3
+        )
+        return None if answer is None else Shown.from_json(answer)
+
+    def chat_completion(self, name: str, text: str, *, max_tokens: int, timeout_s: float) -> str:
+        """Return the answer of /v1/chat/completions, as a client of the alias would get it."""
+        body = {
+            "model": name,
+            "max_tokens": max_tokens,
+            "messages": [{"role": "user", "content": text}],
+        }
+        answer = wire.request(self.host, "POST", "/v1/chat/completions", body, timeout_s=timeout_s)
+        if answer is None:
+            raise ServerRefused(f"{self.host} has no model {name} at /v1/chat/completions")
+        return str(answer["choices"][0]["message"].get("content") or "")
+
+    def pull(self, name: str, *, insecure: bool = False) -> Iterator[PullStep]:
+        """Yield the steps of a download; closing the iterator cancels it and keeps the partials.
+
+        Raises PullFailed and its kinds, DiskFull.
+        """
+        succeeded = False
+        try:
+            with self._mapped():
+                client = self._client(_PULL_SILENCE_S)
+                for step in client.pull(name, insecure=insecure, stream=True):
+                    succeeded = step.status == "success"
+                    yield PullStep(
+                        status=step.status or "",
+                        digest=step.digest,
+                        total_bytes=step.total,
+                        completed_bytes=step.completed,
+                    )
+        except ServerRefused as e:
+            raise failures.pull_failure(name, e.what) from e
+        if not succeeded:
+            raise failures.pull_failure(name, "the stream ended before 'success'")
+
+    def derive(self, name: str, base: str, parameters: Mapping[str, object]) -> None:
+        """Create a model that shares the blob of `base` and fixes `parameters`."""
+        if self.find(base) is None:  # create would pull it, or make an empty model (0.9.3)
+            raise ServerRefused(f"{base} is not on the server, so {name} cannot be derived from it")
+        self._create(name, from_=base, parameters=dict(parameters))
+
+    def create(self, name: str, blob: str, **fields: Any) -> None:
+        """Create a model from an uploaded GGUF blob; fields: template, parameters, license."""
+        self._create(name, files={"model.gguf": blob}, **fields)
+
+    def _create(self, name: str, **fields: Any) -> None:
+        status = None
+        with self._mapped():
+            # Drained to the end: a dropped create leaks a goroutine and a temporary file.
+            for step in self._client(_PULL_SILENCE_S).create(model=name, stream=True, **fields):
+                status = step.status
+        if status != "success":
+            raise ServerRefused(f"creating {name} ended at {status!r}")
+
+    def upload(self, path: Path, digest: str, progress: Callable[[int], None]) -> None:
+        """Give the server the blob `digest` ("sha256:…") from `path` unless it has it."""
+        import httpx
+
+        url = f"{self.host}/api/blobs/{digest}"
+        with self._mapped(), httpx.Client(trust_env=False, timeout=_PULL_SILENCE_S) as client:
+            if client.head(url).status_code == httpx.codes.OK:
+                return
+            size = {"Content-Length": str(path.stat().st_size)}
+            answer = client.post(url, content=_chunks(path, progress), headers=size)
+        if answer.is_error:
+            raise failures.pull_failure(path.name, f"{answer.status_code}: {answer.text.strip()}")
+
+    def copy(self, source: str, target: str) -> None:
+        """Name the model `source` also `target`, replacing what had that name."""
+        with self._mapped():
+            self._client(_QUICK_S).copy(source, target)
+
+    def delete(self, name: str) -> None:
+        """Take one name away; blobs that other names use stay. Nothing happens if it is absent."""
+        if self.find(name) is not None:
+            with self._mapped():
+                self._client(_QUICK_S * 6).delete(name)
+
+    def load(
+        self,
+        name: str,
+        *,
+        options: Mapping[str, object] | None = None,
+        keep_alive: float | str | None = None,
+        timeout_s: float = 600,
+    ) -> LoadTiming:
+        """Load a model and return when it can answer. Raises OutOfMemory, ServerRefused."""
+        started = time.perf_counter()
+        with self._loading(name):
+            answer = self._client(timeout_s).generate(
+                model=name, prompt="", options=options or {}, keep_alive=keep_alive
+            )
+        wall_s = time.perf_counter() - started
+        return LoadTiming(wall_s=wall_s, load_s=_seconds(answer.load_duration))
+
+    def unload(self, name: str, *, timeout_s: float = 60) -> None:
+        """Take a model out of memory and wait until the server no longer lists it."""
+        with self._loading(name):
+            self._client(timeout_s).generate(model=name, prompt="", keep_alive=0)
+        deadline = time.monotonic() + timeout_s
+        while self.vram_bytes(name) is not None:
+            if time.monotonic() > deadline:
+                raise ServerRefused(f"{name} is still in memory {timeout_s:.0f} s after unload")
+            time.sleep(0.1)
+
+    def stream(
+        self,
+        model: str,
+        prompt: str,
+        *,
+        options: Mapping[str, object],
+        raw: bool = True,
+        keep_alive: float | str | None = None,
+        timeout_s: float = 600,
+    ) -> Iterator[Piece]:
+        """Yield the chunks of one generation. Ends without a `done` piece when the server's guard
+        against repetition stops it: then there is no result.
+        """
+        with self._loading(model):
+            chunks = self._client(timeout_s).generate(
+                model=model,
+                prompt=prompt,
+                raw=raw,
+                stream=True,
+                options=options,
+                keep_alive=keep_alive,
+            )
+            for chunk in chunks:
+                yield Piece(
+                    at_s=time.perf_counter(),
+                    text=chunk.response or "",
+                    thinking=chunk.thinking or "",
+                    done=_done(chunk) if chunk.done else None,
+                )
+
+    def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        return wire.request(self.host, "GET", path, timeout_s=_QUICK_S)
+
+    def _client(self, read_s: float) -> "ollama.Client":
+        import httpx
+        import ollama
+
+        limits = httpx.Timeout(read_s, connect=_CONNECT_S)
+        # A proxy of the environment must never stand between us and a server that we were given.
+        return ollama.Client(self.host, trust_env=False, timeout=limits)
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Map every failure of the ollama client and of httpx below it."""
+        import httpx
+        import ollama
+
+        try:
+            yield
+        except ollama.ResponseError as e:
+            raise ServerRefused(e.error, status=e.status_code) from e
+        except httpx.TimeoutException as e:
+            raise ServerUnreachable(f"the Ollama server at {self.host} stopped answering") from e
+        except (ConnectionError, httpx.TransportError) as e:
+            raise ServerUnreachable(f"lost the Ollama server at {self.host} ({e})") from e
+
+    @contextlib.contextmanager
+    def _loading(self, name: str) -> Iterator[None]:
+        """Map failures of requests that may load a model."""
+        try:
+            with self._mapped():
+                yield
+        except ServerRefused as e:
+            raise failures.load_failure(name, e.what) from e
+
+
+def _chunks(path: Path, progress: Callable[[int], None]) -> Iterator[bytes]:
+    sent = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1024 * 1024):
+            sent += len(chunk)
+            yield chunk
+            progress(sent)
+
+
+def _seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds * _NANO
+
+
+def _done(chunk: "ollama.GenerateResponse") -> Done:
+    return Done(
+        reason=chunk.done_reason or "",
+        prompt_eval_count=chunk.prompt_eval_count,
+        prompt_eval_s=_seconds(chunk.prompt_eval_duration),
+        eval_count=chunk.eval_count,
+        eval_s=_seconds(chunk.eval_duration),
+        load_s=_seconds(chunk.load_duration),
+        total_s=_seconds(chunk.total_duration),
+    )
