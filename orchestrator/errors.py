@@ -1,7 +1,8 @@
 """The error tree: one exit code and one default remedy a class.
 
     DeployError 1
-    ├── InvalidInput 2      UnknownModel · ProfileInvalid · MachineInvalid · MachineElsewhere
+    ├── InvalidInput 2      UnknownModel · ProfileInvalid · MachineInvalid · MachineElsewhere ·
+    │                       NothingDeployed
     ├── NothingFits 3
     ├── ServerUnreachable 4
     ├── ServerRefused 4     OutOfMemory
@@ -80,6 +81,12 @@ class MachineElsewhere(InvalidInput):
     """The server runs where the probe cannot look."""
 
     remedy = "run deploy on the server's own host, or pass `--machine FILE` that describes it"
+
+
+class NothingDeployed(InvalidInput):
+    """The command speaks of a deployment, and there is none at this server."""
+
+    remedy = "deploy one with `deploy auto`"
 
 
 class NothingFits(DeployError):

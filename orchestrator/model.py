@@ -108,6 +108,18 @@ class Candidate:
         return min(self.tags, key=lambda t: (t.endswith(":latest"), len(t), t))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """Whose estimate it is: names and sizes that the numbers belong to."""
+
+    model: str
+    quantization: str
+    file_bytes: int
+    parameters_active: int
+    parameters_total: int
+    server_version: str | None = None
+
+
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,343}(?::\d{1,5})?")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 from orchestrator.errors import InvalidInput
@@ -79,3 +80,8 @@ def weights(tensors: Iterable[Tensor], block_count: int) -> Weights:
 def quantization(metadata: Mapping[str, Any]) -> str:
     """Return the name of the file type ("Q4_K_M"), or "unknown"."""
     return FILE_TYPES.get(metadata.get("general.file_type", -1), "unknown")
+
+
+def parameters(tensors: Iterable[Tensor]) -> int:
+    """Return the number of elements of all tensors."""
+    return sum(prod(t.shape) for t in tensors)

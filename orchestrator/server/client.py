@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ServerRefused, ServerUnreachable
 from orchestrator.machine import LoadedModel
 from orchestrator.server import failures, wire
-from orchestrator.server.shown import Installed, Shown
+from orchestrator.server.shown import Claim, Installed, Shown
 from orchestrator.server.stream import Done, LoadTiming, Piece, PullStep
 
 if TYPE_CHECKING:
@@ -49,11 +49,14 @@ class Server:
             for m in (self._get("/api/ps") or {}).get("models") or []
         )
 
-    def vram_bytes(self, name: str) -> int | None:
-        """Return what the server says a loaded model takes on accelerators; None: not loaded."""
+    def claim(self, name: str) -> Claim | None:
+        """Return what the server says that a loaded model takes; None: it is not loaded."""
         for m in (self._get("/api/ps") or {}).get("models") or []:
             if m["name"] == name:
-                return int(m.get("size_vram", 0))  # left out of the JSON when it is 0
+                # size_vram is left out of the JSON when it is 0
+                return Claim(
+                    size_bytes=int(m.get("size", 0)), vram_bytes=int(m.get("size_vram", 0))
+                )
         return None
 
     def installed(self) -> tuple[Installed, ...]:
@@ -174,7 +177,7 @@ class Server:
         with self._loading(name):
             self._client(timeout_s).generate(model=name, prompt="", keep_alive=0)
         deadline = time.monotonic() + timeout_s
-        while self.vram_bytes(name) is not None:
+        while self.claim(name) is not None:
             if time.monotonic() > deadline:
                 raise ServerRefused(f"{name} is still in memory {timeout_s:.0f} s after unload")
             time.sleep(0.1)

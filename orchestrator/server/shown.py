@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Self
 
-from orchestrator.gguf.facts import architecture, weights
+from orchestrator.gguf.facts import architecture, parameters, weights
 from orchestrator.gguf.types import Tensor
 from orchestrator.model import Architecture, Weights
 
@@ -21,12 +21,28 @@ class Installed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What /api/ps says of a loaded model: up to 0.10 its own estimate, never a measurement."""
+
+    size_bytes: int
+    vram_bytes: int
+
+    @property
+    def placement(self) -> str:
+        """cpu, gpu or split, as the server counts it."""
+        if not self.vram_bytes:
+            return "cpu"
+        return "gpu" if self.vram_bytes >= self.size_bytes else "split"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
     """The true header, as the server read it; `blob` is the digest of the weights' file."""
 
     architecture: Architecture
     weights: Weights
     quantization: str
+    parameters_total: int
     capabilities: tuple[str, ...]
     parameters: str
     blob: str | None
@@ -44,6 +60,7 @@ class Shown:
             architecture=shape,
             weights=weights(tensors, shape.block_count),
             quantization=(answer.get("details") or {}).get("quantization_level") or "unknown",
+            parameters_total=parameters(tensors),
             capabilities=tuple(answer.get("capabilities") or ()),
             parameters=answer.get("parameters") or "",
             blob=f"sha256:{blob[1]}" if blob else None,

@@ -1,0 +1,137 @@
+"""One timed generation, and the rules by which it counts or is rejected."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Outcome = Literal["ok", "warmup", "cached", "miscounted", "short", "retried"]
+REJECTED: tuple[Outcome, ...] = ("cached", "short", "miscounted")
+
+NOISY_SHARE = 0.10
+"""Foreign share of all processors from which a sample is marked: below it the variation of decode
+fell from 17 % to 7 % in 78 samples; it does more than ten times as many samples would."""
+
+_CACHED_FACTOR = 3.0
+_CLOCK_GAP = 0.03
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What one request gave; durations in seconds, None where the server or the box would not say.
+
+    `round` numbers the rounds from 0, `attempt` the prompts tried in it. `prompt` is the number of
+    the prompt in the sequence of the measurement's seed. `reason` is "" when the stream ended
+    without a result. `ttft_s` and `stream_s` (first to last chunk) are by our clock, `prefill_s`,
+    `decode_s` and `load_s` by the server's. `foreign_cpu` and `steal` are shares of all processors.
+    """
+
+    round: int
+    attempt: int
+    prompt: int
+    warmup: bool = False
+    started_s: float
+    wall_s: float
+    want_prompt_tokens: int
+    want_tokens: int
+    prompt_tokens: int | None
+    tokens: int | None
+    reason: str
+    prefill_s: float | None
+    decode_s: float | None
+    load_s: float | None
+    ttft_s: float | None
+    stream_s: float | None
+    chunks: int
+    foreign_cpu: float | None = None
+    steal: float | None = None
+    outcome: Outcome = "ok"
+
+    @property
+    def complete(self) -> bool:
+        """The server generated all the tokens that were asked for."""
+        return self.reason == "length" and self.tokens == self.want_tokens
+
+    @property
+    def noisy(self) -> bool:
+        """Something else took the processors, or the hypervisor did."""
+        return max(self.foreign_cpu or 0.0, self.steal or 0.0) >= NOISY_SHARE
+
+    @property
+    def prefill_tps(self) -> float | None:
+        """Prompt tokens a second of the server's prefill time."""
+        return _rate(self.prompt_tokens, self.prefill_s)
+
+    @property
+    def decode_tps(self) -> float | None:
+        """Tokens a second after the first, which prefill brings forth: (n - 1) / duration."""
+        return _rate(self.tokens and self.tokens - 1, self.decode_s)
+
+    @property
+    def client_decode_tps(self) -> float | None:
+        """The same by our clock, from the first chunk to the last."""
+        return _rate(self.tokens and self.tokens - 1, self.stream_s)
+
+    @property
+    def clock_gap(self) -> float | None:
+        """(client - server) / server decode rate; above 3 % one of the two is not to be trusted."""
+        server, client = self.decode_tps, self.client_decode_tps
+        return None if server is None or client is None else (client - server) / server
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the raw sample with the rates that follow from it."""
+        return {
+            **asdict(self),
+            "noisy": self.noisy,
+            "prefill_tps": self.prefill_tps,
+            "decode_tps": self.decode_tps,
+            "client_decode_tps": self.client_decode_tps,
+        }
+
+
+def _rate(count: int | None, seconds: float | None) -> float | None:
+    return count / seconds if count and seconds else None
+
+
+def grade(samples: Sequence[Sample], *, exact: bool, num_ctx: int) -> tuple[Sample, ...]:
+    """Return the samples with their outcomes. `exact`: prompts must have the length asked for.
+
+    Judged together and at the end: whether a prompt came out of the server's cache shows only
+    beside the others.
+    """
+    reference = _reference_tps(samples)
+    return tuple(replace(s, outcome=_outcome(s, reference, exact, num_ctx)) for s in samples)
+
+
+def _reference_tps(samples: Sequence[Sample]) -> float | None:
+    """Return the prefill rate that prompts of this length really have.
+
+    The longest prompts only: short ones are slower a token, being mostly overhead. Of those the
+    (lower) median: one sample in a bad spell must not make the sound ones look cached, and one
+    cached sample must not vouch for itself. Every prompt of a measurement is new to the server.
+    """
+    longest = max((s.prompt_tokens or 0 for s in samples), default=0)
+    rates = [r for s in samples if s.prompt_tokens == longest and (r := s.prefill_tps) is not None]
+    return statistics.median_low(rates) if rates else None
+
+
+def _outcome(s: Sample, reference_tps: float | None, exact: bool, num_ctx: int) -> Outcome:  # noqa: FBT001
+    if s.warmup:
+        return "warmup"
+    if not s.complete:
+        return "retried" if s.outcome == "retried" else "short"
+    if s.prompt_tokens is None:
+        return "cached"  # old servers leave the count away when nothing was evaluated
+    cut = s.prompt_tokens + s.want_tokens > num_ctx
+    if cut or (exact and s.prompt_tokens != s.want_prompt_tokens):
+        return "miscounted"
+    rate = s.prefill_tps
+    if rate is not None and reference_tps is not None and rate > _CACHED_FACTOR * reference_tps:
+        return "cached"
+    return "ok"
+
+
+def clocks_disagree(samples: Sequence[Sample]) -> bool:
+    """The server's and our clock differ by more than 3 % over the samples that count."""
+    gaps = [g for s in samples if s.outcome == "ok" and (g := s.clock_gap) is not None]
+    return bool(gaps) and abs(statistics.median(gaps)) > _CLOCK_GAP

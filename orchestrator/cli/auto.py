@@ -1,0 +1,50 @@
+"""`deploy auto [TAG...]`."""
+
+import os
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import common, planning, start_log
+from orchestrator.cli.order import order_of
+from orchestrator.cli.plan import show
+from orchestrator.cli.render import deployment as render
+from orchestrator.cli.render import emit
+from orchestrator.cli.terminal import progress
+from orchestrator.deploy import deploy, intend
+from orchestrator.lock import only_one
+from orchestrator.survey import survey
+
+
+@click.command()
+@click.argument("tags", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Stop after the plan.")
+@click.option("--registry", metavar="URL", help="Pull through another registry, same tags.")
+@click.option(
+    "--fallback",
+    type=click.Choice(["starter"]),
+    help="Deploy a tiny starter model if no model source is reachable.",
+)
+@planning
+@common
+def auto(
+    tags: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+    log_format: str | None,
+    **flags: Any,
+) -> None:
+    """Choose, download, load, measure and serve the best model that fits. Safe to repeat."""
+    start_log(verbose=verbose, log_format=log_format)
+    order = order_of(tags, flags)
+    if dry_run:
+        seen = survey(order.home, os.environ, parallel=order.profile.parallel)
+        show(intend(order, seen), as_json=as_json)
+        return
+    with only_one(order.home, os.environ), progress() as screen:
+        document = deploy(order, screen)
+    if not document["changed"]:
+        click.echo("nothing to do: what serves is what was asked for", err=True)
+    text = f"{render(document)}\n\nnext      `deploy env` prints how clients reach it"
+    emit(document, text, as_json=as_json)

@@ -1,0 +1,125 @@
+"""The command group: finds a command's module when it is called, and ends every failure."""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from orchestrator import __version__, log
+from orchestrator.errors import DeployError, InternalFault, Interrupted, InvalidInput, Terminated
+
+# Name -> (module, help line): the help is printed without importing a single command.
+COMMANDS = {
+    "auto": ("auto", "Choose, download, load, measure and serve the best model that fits."),
+    "bench": ("bench", "Measure decode and prefill rate, TTFT, load time and peak memory."),
+    "catalog": ("catalog", "List what could be deployed, or show all about one model."),
+    "env": ("env", "Print what a client needs: base URL, model and a curl line."),
+    "estimate": ("estimate", "Predict memory and speed of one model."),
+    "history": ("history", "List deployments and bench runs."),
+    "plan": ("plan", "Say what would be deployed here, and why nothing larger."),
+    "probe": ("probe", "Show the machine: CPU, memory, disk, accelerators, server."),
+    "runtime": ("runtime", "Install, start, stop and inspect the Ollama server itself."),
+    "schema": ("schema", "Print the JSON Schema of an output."),
+    "status": ("status", "Say what is deployed and whether it answers."),
+}
+
+
+class Group(click.Group):
+    """Loads a command's module on demand: `--version` must not pay for an HTTP client."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command."""
+        if cmd_name not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(cmd_name, COMMANDS, 1)
+            hint = f"did you mean `deploy {near[0]}`?" if near else "see `deploy --help`"
+            raise InvalidInput(f"there is no command {cmd_name!r}", hint=hint)
+        module = importlib.import_module(f"orchestrator.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, COMMANDS[cmd_name][0])
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+
+
+@click.command(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="deploy")
+def deploy() -> None:
+    """Put the largest DeepSeek-R1 or Qwen model that fits on this box, and prove it."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the documented code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    wants_json = "--json" in sys.argv[1:]
+    try:
+        code = deploy.main(standalone_mode=False, prog_name="deploy")
+        sys.stdout.flush()
+    except BaseException as e:  # noqa: BLE001 - every failure ends here, once
+        code = _end(e, wants_json=wants_json)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated("terminated by SIGTERM")
+
+
+def _end(failure: BaseException, *, wants_json: bool) -> int:
+    """Print what went wrong and return the exit code."""
+    if isinstance(failure, SystemExit):
+        return failure.code if isinstance(failure.code, int) else 1
+    if isinstance(failure, click.exceptions.Exit):
+        return failure.exit_code
+    if isinstance(failure, BrokenPipeError):  # the reader went away: `deploy catalog | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    error = _as_deploy_error(failure)
+    if wants_json:
+        print(json.dumps(error.to_json()))  # noqa: T201 - the one document on stdout
+    click.echo(f"error: {error.what}\nhint: {error.hint}", err=True)
+    log.event("run.failed", code=error.exit_code, error=type(error).__name__)
+    return error.exit_code
+
+
+def _as_deploy_error(failure: BaseException) -> DeployError:
+    if isinstance(failure, DeployError):
+        return failure
+    if isinstance(failure, KeyboardInterrupt | click.exceptions.Abort):
+        return Interrupted("interrupted")
+    if isinstance(failure, click.UsageError):
+        path = failure.ctx.command_path if failure.ctx else "deploy"
+        return InvalidInput(failure.format_message(), hint=f"see `{path} --help`")
+    return _fault(failure)
+
+
+def _fault(failure: BaseException) -> InternalFault:
+    """Keep the traceback in a file: a person needs one line, we need all of it."""
+    from orchestrator.home import Home
+
+    text = "".join(traceback.format_exception(failure))
+    if "-v" in sys.argv or "--verbose" in sys.argv:
+        click.echo(text, err=True)
+    what = f"a fault of deploy itself: {type(failure).__name__}: {failure}"
+    details: dict[str, Any] = {}
+    try:
+        crash: Path = Home.of(os.environ).state / f"crash-{os.getpid()}.txt"
+        crash.parent.mkdir(parents=True, exist_ok=True)
+        crash.write_text(f"deploy {__version__}: {sys.argv[1:]}\n{text}", "utf-8")
+        what, details = f"{what} (details in {crash})", {"crash_file": str(crash)}
+    except OSError:
+        pass  # the disk may be the fault; the line on the screen is what remains
+    return InternalFault(what, **details)

@@ -1,0 +1,181 @@
+"""How answers look to a person: plain tables, memory in GiB, downloads in GB."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from orchestrator.units import duration, gb, gib
+
+
+def emit(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the answer: the document, or the text made from it."""
+    click.echo(json.dumps(document, ensure_ascii=False) if as_json else text)
+
+
+def table(rows: Iterable[Sequence[object]], heads: Sequence[str]) -> str:
+    """Return aligned columns; numbers (and what ends in a unit) stand right."""
+    cells = [[str(c) for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        pairs = zip(row, widths, strict=True)
+        return "  ".join(c.rjust(w) if c[:1].isdigit() else c.ljust(w) for c, w in pairs).rstrip()
+
+    return "\n".join([line(heads), *map(line, cells)])
+
+
+def plan(document: Mapping[str, Any], warnings: Iterable[str] = ()) -> str:
+    """Return a plan: the pick, then what is larger and what it is short of."""
+    budget = document["budget"]
+    lines = [
+        f"machine   {document['machine']['name']}",
+        f"server    Ollama {document['server_version'] or 'of unknown version'}",
+        f"budget    {gib(budget['bytes'])} ({budget['basis']})",
+        "",
+    ]
+    chosen = document["chosen"]
+    lines += [nothing_chosen()] if chosen is None else _chosen(chosen)
+    lines += [f"warning   {w}" for w in warnings]
+    if rejected := document["rejected"]:
+        lines += ["", f"not chosen ({len(rejected)}):"]
+        lines.append(
+            table(
+                ([r["tag"], r["reason"], r["detail"]] for r in _nearest(rejected)),
+                ("tag", "reason", "detail"),
+            )
+        )
+    return "\n".join(lines)
+
+
+def nothing_chosen() -> str:
+    """Return the line for a plan without a pick."""
+    return "nothing fits"
+
+
+def _chosen(chosen: Mapping[str, Any]) -> list[str]:
+    where = f"{chosen['placement']}, {chosen['gpu_layers']} of {chosen['layers']} layers on GPU"
+    return [
+        f"chosen    {chosen['tag']}  ({chosen['estimate']['quantization']}, "
+        f"{gb(chosen['estimate']['file_bytes'])} to download)",
+        f"where     {'CPU' if chosen['placement'] == 'cpu' else where}",
+        f"context   {chosen['context']} tokens x {chosen['parallel']} "
+        f"slot{'s' if chosen['parallel'] != 1 else ''}",
+        *memory_and_speed(chosen["estimate"]),
+        f"why       {chosen['why']}",
+    ]
+
+
+_SHOWN = 12
+
+
+def _nearest(rejected: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return those that are nearest to the pick; --json has all."""
+    return list(rejected[-_SHOWN:])
+
+
+def memory_and_speed(document: Mapping[str, Any]) -> list[str]:
+    """Return the lines of an estimate that every screen shares."""
+    memory, speed = document["memory"], document["speed"]
+    lines = [
+        f"memory    {gib(memory['total_bytes'])} = weights {gib(memory['weights_bytes'])}"
+        f" + KV cache {gib(memory['kv_cache_bytes'])} + compute {gib(memory['compute_bytes'])}"
+        + (f" + driver {gib(memory['overhead_bytes'])}" if memory["overhead_bytes"] else ""),
+    ]
+    lines += [f"          GPU {d['index']}: {gib(d['bytes'])}" for d in memory["devices"]]
+    if memory["resident_bytes"] is not None:
+        lines.append(f"          resident after a first prompt: {gib(memory['resident_bytes'])}")
+    if speed:
+        low, likely, high = speed["decode_tps"]
+        lines.append(
+            f"speed     about {likely:.1f} tokens/s decode ({low:.1f} to {high:.1f}); "
+            f"basis: {speed['basis']}"
+        )
+    return lines
+
+
+def estimate(document: Mapping[str, Any]) -> str:
+    """Return an estimate with its bases."""
+    basis = document["memory"]["basis"]
+    lines = [
+        f"model     {document['model']}  ({document['quantization']}, "
+        f"{gb(document['file_bytes'])} to download)",
+        f"context   {document['context']} tokens x {document['parallel']} = "
+        f"{document['context_total']}; KV cache {document['kv_cache_type']}, flash attention "
+        f"{'on' if document['flash_attention'] else 'off'}",
+        *memory_and_speed(document),
+        f"basis     weights: {basis['weights']}; KV cache: {basis['kv_cache']}; "
+        f"compute: {basis['compute']}",
+    ]
+    return "\n".join(lines)
+
+
+def deployment(document: Mapping[str, Any]) -> str:
+    """Return a deployment: what serves, promised against measured."""
+    planned, measured = document["planned"], document["measured"]
+    lines = [
+        f"model     {document['tag']}  ({document['quantization']}), from {document['source']}",
+        f"serves    {document['alias'].removesuffix(':latest')} -> {document['model']} "
+        f"at {document['server_host']}",
+        f"context   {document['context']} tokens x {document['parallel']}",
+    ]
+    if planned["resident_bytes"] and measured["resident_bytes"]:
+        lines.append(
+            f"memory    promised {gib(planned['resident_bytes'])}, measured "
+            f"{gib(measured['resident_bytes'])} ({_error(document, 'memory')})"
+        )
+    lines += [
+        f"          GPU {d['index']}: measured {gib(d['bytes'] or 0)}" for d in measured["devices"]
+    ]
+    if measured["decode_tps"]:
+        promised = f"promised about {planned['decode_tps']:.1f}, " if planned["decode_tps"] else ""
+        lines.append(f"decode    {promised}measured {measured['decode_tps']:.1f} tokens/s")
+    if measured["prefill_tps"]:
+        lines.append(
+            f"prefill   {measured['prefill_tps']:.1f} tokens/s; first token after "
+            f"{duration(measured['ttft_s'] or 0)}; load {duration(measured['load_s'] or 0)}"
+        )
+    lines.append(f"verdict   {document['verdict']['outcome']}{_notes(document)}")
+    return "\n".join(lines)
+
+
+def _error(document: Mapping[str, Any], name: str) -> str:
+    for check in document["verdict"]["checks"]:
+        if check["name"] == name and check["error"] is not None:
+            return f"error {100 * check['error']:+.1f} %"
+    return "not graded"
+
+
+def _notes(document: Mapping[str, Any]) -> str:
+    notes = [f"{c['name']}: {c['detail']}" for c in document["verdict"]["checks"] if c["detail"]]
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def bench(document: Mapping[str, Any]) -> str:
+    """Return the table of a measurement."""
+    rows = []
+    for name, m in document["metrics"].items():
+        if m:
+            interval = f"[{m['ci_low']:.2f}, {m['ci_high']:.2f}]"
+            extremes = f"{m['min']:.2f}..{m['max']:.2f}"
+            rows.append(
+                [name, f"{m['median']:.2f}", f"{m['spread']:.2f}", interval, extremes, m["n"]]
+            )
+    prompt, memory, noise = document["prompt"], document["memory"], document["noise"]
+    lines = [
+        f"model     {document['model']}  {document['quantization']}  | Ollama "
+        f"{document['server_version']} | {document['machine']['name']}",
+        f"samples   prompt {prompt['tokens']} tokens{'' if prompt['exact'] else ' (about)'}, "
+        f"generated {document['generate_tokens']}; rejected {sum(document['rejected'].values())}; "
+        f"noisy {noise['noisy_samples']}; seed {prompt['seed']}",
+        "",
+        table(rows, ("metric", "median", "spread", "95 % CI", "min..max", "n")),
+        "",
+    ]
+    resident = memory["resident_bytes"]
+    shown = gib(resident) if resident else "not measured"
+    lines.append(f"memory    {shown} ({memory['resident_how']})")
+    if verdict := document["verdict"]:
+        lines.append(f"verdict   {verdict['outcome']}{_notes(document)}")
+    return "\n".join(lines)

@@ -1,0 +1,188 @@
+"""Memory and speed of one model in one placement: what a plan promises and a bench grades."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator import memory
+from orchestrator.machine import Machine
+from orchestrator.memory import Run
+from orchestrator.model import Architecture, Target
+from orchestrator.placement import Load, Placement, Share
+from orchestrator.speed import Speed, predict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceBytes:
+    """What one card takes: weights, cache, compute buffer and driver context."""
+
+    index: int
+    bytes: int
+    layers: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """See design: total = weights + KV + compute + overhead, over all devices and the host."""
+
+    target: Target
+    load: Load
+    placement: Placement
+    weights_bytes: int
+    kv_cache_bytes: int
+    compute_bytes: int
+    overhead_bytes: int
+    resident_bytes: int | None
+    resident_prompt_tokens: int
+    devices: tuple[DeviceBytes, ...]
+    host_bytes: int
+    speed: Speed | None
+    requested: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything reserved; judged per device and for the host, never on this sum."""
+        return self.weights_bytes + self.kv_cache_bytes + self.compute_bytes + self.overhead_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate document (schema `estimate`)."""
+        run = self.load.run
+        return {
+            "schema": 1,
+            "model": self.target.model,
+            "quantization": self.target.quantization,
+            "server_version": self.target.server_version,
+            "num_batch": run.num_batch,
+            "context": run.context,
+            "parallel": run.parallel,
+            "context_total": run.context_total,
+            "kv_cache_type": run.kv_cache_type,
+            "flash_attention": run.flash_attention,
+            "requested": dict(self.requested),
+            "memory": self._memory_json(),
+            "file_bytes": self.target.file_bytes,
+            "speed": self.speed.to_json() if self.speed else None,
+            "calibrated": None,
+        }
+
+    def _memory_json(self) -> dict[str, Any]:
+        shape, run = self.load.shape, self.load.run
+        kv = (*memory.kv_by_layer(shape, run), 0)
+        layers = (*self.load.weights.per_layer_bytes, self.load.weights.output_bytes)
+        resident = f"; resident after a prompt of {self.resident_prompt_tokens} tokens"
+        return {
+            "weights_bytes": self.weights_bytes,
+            "kv_cache_bytes": self.kv_cache_bytes,
+            "compute_bytes": self.compute_bytes,
+            "overhead_bytes": self.overhead_bytes,
+            "total_bytes": self.total_bytes,
+            "resident_bytes": self.resident_bytes,
+            "devices": [{"index": d.index, "bytes": d.bytes} for d in self.devices],
+            "host_bytes": self.host_bytes,
+            "layers": shape.layers,
+            "per_layer": [
+                {"index": i, "weights_bytes": w, "kv_cache_bytes": k}
+                for i, (w, k) in enumerate(zip(layers, kv, strict=True))
+            ],
+            "basis": {
+                "weights": self.load.weights.basis,
+                "kv_cache": kv_basis(shape),
+                "compute": compute_basis(shape, run)
+                + (resident if self.resident_bytes is not None else ""),
+            },
+        }
+
+
+def estimate(
+    target: Target,
+    load: Load,
+    placement: Placement,
+    *,
+    machine: Machine | None = None,
+    prompt_tokens: int = 32,
+    requested: Mapping[str, Any] | None = None,
+) -> Estimate:
+    """Add up what `load` takes in `placement`; speed only when a machine is given."""
+    shape, run, weights = load.shape, load.run, load.weights
+    parts = [_card(load, placement, share) for share in placement.shares]
+    on_cards = sum(p.layers for p in placement.shares)
+    host_weights = weights.total_bytes - memory.suffix_bytes(weights.per_layer_bytes, on_cards)
+    output_on_card = any(s.output for s in placement.shares)
+    host_weights -= weights.output_bytes if output_on_card else 0
+    kv_layers = memory.kv_by_layer(shape, run)
+    host_kv = sum(kv_layers) - memory.suffix_bytes(kv_layers, on_cards)
+    compute_host = memory.output_buffer_bytes(shape, run)
+    if placement.kind == "cpu":
+        compute_host += memory.compute_bytes(shape, run, "cpu")
+    else:
+        compute_host += memory.host_compute_bytes(shape, run, len(placement.shares))
+    resident = None
+    if placement.kind == "cpu":
+        resident = memory.resident_bytes(shape, run, weights, prompt_tokens)
+    return Estimate(
+        target=target,
+        load=load,
+        placement=placement,
+        weights_bytes=host_weights + sum(p.weights for p in parts),
+        kv_cache_bytes=host_kv + sum(p.kv for p in parts),
+        compute_bytes=compute_host + sum(p.compute for p in parts),
+        overhead_bytes=sum(p.overhead for p in parts),
+        resident_bytes=resident,
+        resident_prompt_tokens=prompt_tokens,
+        devices=tuple(
+            DeviceBytes(index=s.index, bytes=p.total, layers=s.layers + s.output)
+            for s, p in zip(placement.shares, parts, strict=True)
+        ),
+        host_bytes=host_weights + host_kv + compute_host,
+        speed=predict(target, load, placement, machine) if machine else None,
+        requested=requested or {},
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _CardParts:
+    weights: int
+    kv: int
+    compute: int
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.compute + self.overhead
+
+
+def _card(load: Load, placement: Placement, share: Share) -> _CardParts:
+    """Bytes of one card. Layers are alike, so which of them it gets does not matter here."""
+    shape, run = load.shape, load.run
+    weights = memory.suffix_bytes(load.weights.per_layer_bytes, share.layers)
+    weights += load.output_bytes if share.output else 0
+    compute = memory.compute_bytes(shape, run, "cuda")
+    if placement.kind == "gpu" and len(placement.shares) > 1:
+        compute += memory.pipeline_bytes(shape, run)
+    if placement.kind == "split" and share is placement.shares[0]:
+        # The output matrix stays on the host and is staged on the first card in its own type.
+        staged = 4 * run.batch * (shape.embedding_length + shape.vocab_size)
+        compute = max(compute, staged + load.weights.output_bytes)
+    return _CardParts(
+        weights=weights,
+        kv=memory.suffix_bytes(memory.kv_by_layer(shape, run), share.layers),
+        compute=compute,
+        overhead=memory.DRIVER_CONTEXT_BYTES,
+    )
+
+
+def kv_basis(shape: Architecture) -> str:
+    """Say by which rule the cache was counted."""
+    if shape.recurrent_state_bytes:
+        return "hybrid: attention layers and recurrent state (thinly verified)"
+    if shape.kv_lora_rank:
+        return "latent (MLA)" if shape.mla_cache else "full heads (MLA file without split)"
+    return "grouped-query attention (exact)"
+
+
+def compute_basis(shape: Architecture, run: Run) -> str:
+    """Say how well the compute formula is verified for this shape and version."""
+    flash = "on" if run.flash_attention else "off"
+    where = f"formula of Ollama {run.version}, flash attention {flash}"
+    proven = shape.name in ("qwen2", "llama") and run.version.numbers < (0, 30, 0)
+    return where if proven else f"{where} (thinly verified for {shape.name})"

@@ -1,0 +1,234 @@
+"""Whether one candidate fits a machine and its server: a fit with its estimate, or a rejection."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.budget import Budget
+from orchestrator.era import ServerVersion
+from orchestrator.estimate import Estimate, estimate
+from orchestrator.gguf.layout import spread
+from orchestrator.machine import Machine
+from orchestrator.memory import Device
+from orchestrator.model import Candidate, Target
+from orchestrator.placement import Kind, Load, Placement, everywhere, place
+from orchestrator.profile import Profile
+from orchestrator.settings import Wishes, effective
+from orchestrator.units import GIB, gb, gib
+
+Reason = Literal[
+    "memory", "speed", "speed_unknown", "disk", "licence", "server", "context", "unavailable",
+    "unsupported", "policy",
+]  # fmt: skip
+_DISK_MARGIN, _DISK_SPARE_BYTES = 1.02, GIB
+_SUPPORTED = (
+    "qwen2", "qwen3", "llama", "qwen3moe", "deepseek2", "qwen3next", "qwen35", "qwen35moe",
+    "qwen25vl", "qwen3vl", "qwen3vlmoe",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """Why a tag is not chosen; `short_by_bytes` where bytes are what is missing."""
+
+    tag: str
+    reason: Reason
+    detail: str
+    short_by_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of a plan's `rejected`."""
+        return {
+            "tag": self.tag,
+            "reason": self.reason,
+            "short_by_bytes": self.short_by_bytes,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """A candidate that fits, in the placement that the server will give it."""
+
+    candidate: Candidate
+    estimate: Estimate
+
+    @property
+    def placement(self) -> Placement:
+        """Where its layers go."""
+        return self.estimate.placement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What all candidates of one plan are judged by."""
+
+    profile: Profile
+    machine: Machine
+    budget: Budget
+    wishes: Wishes
+    installed: Collection[str] = ()
+    prompt_tokens: int = 32
+
+    @property
+    def version(self) -> ServerVersion | None:
+        """The server's version; None: no server known, physics of the newest era."""
+        text = self.machine.server.version
+        return ServerVersion.parse(text) if text else None
+
+
+def judge(candidate: Candidate, terms: Terms, wish: Kind | Literal["any"]) -> Fit | Rejection:
+    """Return the candidate's fit in the wished placement ("any": what the server would do)."""
+    if refused := _refused(candidate, terms):
+        return refused
+    fit = predicted(candidate, terms, cpu=wish == "cpu")
+    kind = fit.placement.kind
+    if wish == "gpu" and kind != "gpu":
+        return _too_big_for_cards(candidate, terms)
+    if wish == "split" and kind == "cpu":
+        return _too_big_for_cards(candidate, terms)
+    short, where = shortfall(fit.estimate, terms.budget)
+    if short:
+        need = gib(fit.estimate.total_bytes)
+        return Rejection(
+            tag=candidate.tag,
+            reason="memory",
+            short_by_bytes=short,
+            detail=f"needs {need} ({kind}, context {fit.estimate.load.run.context}); "
+            f"short by {gib(short)} {where}",
+        )
+    return _disk(candidate, terms) or fit
+
+
+def _refused(candidate: Candidate, terms: Terms) -> Rejection | None:
+    """Return the rejection that no placement can change."""
+    tag, needed = candidate.tag, candidate.min_server_version
+    if candidate.format != "gguf":
+        return Rejection(tag=tag, reason="unsupported", detail=f"{candidate.format}, not GGUF")
+    if candidate.architecture.name not in _SUPPORTED:
+        detail = f"architecture {candidate.architecture.name} is unknown, and not guessed"
+        return Rejection(tag=tag, reason="unsupported", detail=detail)
+    if not candidate.commercial_use and not terms.profile.allow_licence:
+        detail = f"{candidate.license} forbids commercial use; --allow-licence takes it"
+        return Rejection(tag=tag, reason="licence", detail=detail)
+    if needed and terms.version and terms.version < ServerVersion.parse(needed):
+        detail = f"needs Ollama {needed} or later; this server is {terms.version}"
+        return Rejection(tag=tag, reason="server", detail=detail)
+    if candidate.architecture.context_length < terms.profile.min_context:
+        trained = candidate.architecture.context_length
+        detail = f"trained for {trained} tokens; the profile wants {terms.profile.min_context}"
+        return Rejection(tag=tag, reason="context", detail=detail)
+    return None
+
+
+def predicted(candidate: Candidate, terms: Terms, *, cpu: bool = False) -> Fit:
+    """Estimate in the placement of the server, whether or not it fits; without cards, on a CPU."""
+    cards = () if cpu else terms.budget.cards
+    device: Device = "cpu"
+    if cards:
+        device = "metal" if cards[0].metal else "cuda"
+    load = loading(candidate, terms, device)
+    placed = place(load.load, cards) if cards else everywhere(load.load, layers=0)
+    if cards and placed.kind == "cpu":
+        return predicted(candidate, terms, cpu=True)
+    return Fit(
+        candidate=candidate,
+        estimate=estimate(
+            target_of(candidate, terms.machine.server.version),
+            load.load,
+            placed,
+            machine=terms.machine,
+            prompt_tokens=terms.prompt_tokens,
+            requested=load.requested,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Loading:
+    load: Load
+    requested: dict[str, Any]
+
+
+def loading(candidate: Candidate, terms: Terms, device: Device) -> _Loading:
+    """Return the load of a candidate with the settings that the server will give it."""
+    profile, settings = terms.profile, terms.machine.server.settings
+    default = profile.context_cpu if device == "cpu" else profile.context_gpu
+    wishes = Wishes(
+        context=terms.wishes.context or default,
+        parallel=terms.wishes.parallel,
+        kv_cache_type=terms.wishes.kv_cache_type,
+        flash_attention=terms.wishes.flash_attention,
+        num_batch=terms.wishes.num_batch,
+    )
+    trained = candidate.architecture.context_length
+    found = effective(wishes, trained_context=trained, machine=terms.machine, device=device)
+    load = Load(
+        shape=candidate.architecture,
+        weights=spread(candidate),
+        run=found.run,
+        overhead_bytes=settings.gpu_overhead_bytes or 0,
+        fit_target_bytes=settings.fit_target_bytes,
+        spread=bool(settings.sched_spread),
+    )
+    return _Loading(load=load, requested=dict(found.requested))
+
+
+def target_of(candidate: Candidate, server_version: str | None) -> Target:
+    """Return whose estimate it is."""
+    return Target(
+        model=candidate.tag,
+        quantization=candidate.quantization,
+        file_bytes=candidate.file_bytes,
+        parameters_active=candidate.parameters_active,
+        parameters_total=candidate.parameters_total,
+        server_version=server_version,
+    )
+
+
+def shortfall(found: Estimate, allowed: Budget) -> tuple[int, str]:
+    """Return how many bytes are missing and where: a card, the host, or the cap."""
+    free = {c.index: c.free_bytes for c in allowed.cards}
+    over = [(d.bytes - free.get(d.index, 0), f"on GPU {d.index}") for d in found.devices]
+    over.append((found.host_bytes - allowed.host_bytes, "of host memory"))
+    if allowed.cap_bytes is not None:
+        over.append((found.total_bytes - allowed.cap_bytes, "of --max-memory"))
+    worst = max(over, key=lambda o: o[0])
+    return (worst[0], worst[1]) if worst[0] > 0 else (0, "")
+
+
+def _too_big_for_cards(candidate: Candidate, terms: Terms) -> Rejection:
+    """Say what a run wholly on GPUs would need, against what they have."""
+    cards = terms.budget.cards
+    if not cards:
+        return Rejection(tag=candidate.tag, reason="memory", detail="there is no usable GPU")
+    load = loading(candidate, terms, "metal" if cards[0].metal else "cuda").load
+    target = target_of(candidate, terms.machine.server.version)
+    whole = estimate(target, load, everywhere(load, cards[0].index))
+    need, free = whole.devices[0].bytes, sum(c.free_bytes for c in cards)
+    short = max(1, need - free)
+    if need > free:
+        detail = f"needs {gib(need)} on GPU at context {load.run.context}; {gib(free)} is free"
+    else:
+        detail = (
+            f"needs {gib(need)} of {gib(free)}, but this server would not place all "
+            f"{load.shape.layers} layers on GPU"
+        )
+    return Rejection(tag=candidate.tag, reason="memory", short_by_bytes=short, detail=detail)
+
+
+def _disk(candidate: Candidate, terms: Terms) -> Rejection | None:
+    free = terms.machine.disk.free_bytes
+    if free is None or set(candidate.tags) & set(terms.installed):
+        return None
+    need = int(candidate.file_bytes * _DISK_MARGIN) + _DISK_SPARE_BYTES
+    if need <= free:
+        return None
+    where = terms.machine.disk.model_store or "the model store"
+    return Rejection(
+        tag=candidate.tag,
+        reason="disk",
+        short_by_bytes=need - free,
+        detail=f"download {gb(candidate.file_bytes)} with its margin needs {gib(need)}; "
+        f"{gib(free)} is free at {where}",
+    )

@@ -1,0 +1,100 @@
+"""`deploy bench`: measure any model of the server, with the options that it is deployed with."""
+
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.bench.verdict import Tolerances
+from orchestrator.budget import budget
+from orchestrator.deploy import Order
+from orchestrator.deployment import parameters
+from orchestrator.errors import InvalidInput, UnknownModel
+from orchestrator.fit import Terms, predicted
+from orchestrator.ledger import Ledger
+from orchestrator.model import Candidate, ModelRef
+from orchestrator.progress import Progress
+from orchestrator.proof import Subject, prove
+from orchestrator.server.shown import Shown
+from orchestrator.survey import Survey
+
+
+def bench(
+    order: Order, seen: Survey, model: str, effort: str, progress: Progress
+) -> dict[str, Any]:
+    """Measure `model` on the server of `seen`, record it, and return the bench document.
+
+    Raises UnknownModel: the server does not have it. ServerUnreachable, OutOfMemory.
+    """
+    subject = subject_of(order, seen, model)
+    result = prove(seen.server, subject, progress, effort=effort).result.to_json()
+    Ledger(order.home.ledger).record_bench(result)
+    return result
+
+
+def subject_of(order: Order, seen: Survey, model: str) -> Subject:
+    """Return what is to be measured under a name: tag, alias or derived model."""
+    server, profile = seen.server, order.profile
+    deployed = _deployed(order, seen, model)
+    name = deployed["model"] if deployed else model
+    found, shown = server.find(name), server.show(name)
+    if found is None or shown is None:
+        raise _absent(order, server.host, model)
+    if deployed:
+        profile = replace(profile, context=deployed["context"])
+    candidate = candidate_of(found.name, shown)
+    terms = Terms(
+        profile=profile,
+        machine=seen.machine,
+        budget=budget(seen.machine, None),
+        wishes=replace(order.wishes, context=profile.context),
+        installed=candidate.tags,
+    )
+    fit = predicted(candidate, terms)
+    return Subject(
+        name=found.name,
+        blob=shown.blob,
+        digest=found.digest,
+        options=deployed["settings"] if deployed else parameters(fit, seen.machine),
+        estimate=fit.estimate,
+        machine=seen.machine,
+        min_tps=0.0,
+        tolerances=Tolerances(memory_pass=profile.memory_pass, memory_warn=profile.memory_warn),
+        keep_alive=profile.keep_alive if deployed else "5m",
+    )
+
+
+def _deployed(order: Order, seen: Survey, model: str) -> dict[str, Any] | None:
+    """Return the current deployment that this name means, if one does."""
+    try:
+        wanted = str(ModelRef.parse(model)).lower()
+    except ValueError as e:
+        raise InvalidInput(str(e)) from e
+    for current in Ledger(order.home.ledger).currents(seen.server.host):
+        if wanted in (current["tag"], current["alias"], current["model"].lower()):
+            return current
+    return None
+
+
+def _absent(order: Order, host: str, model: str) -> UnknownModel:
+    """Say whether the catalogue knows what the server lacks. Raises UnknownModel: it does not."""
+    tag = order.catalog.find(model).tag
+    return UnknownModel(
+        f"the server at {host} does not have {model}", hint=f"get it with `deploy auto {tag}`"
+    )
+
+
+def candidate_of(name: str, shown: Shown) -> Candidate:
+    """Return an installed model as a candidate, by its true header."""
+    return Candidate(
+        tags=(name,),
+        model=name,
+        family=name.partition(":")[0],
+        kind="chat",
+        architecture=shown.architecture,
+        quantization=shown.quantization,
+        format="gguf",
+        parameters_total=shown.parameters_total,
+        parameters_active=shown.parameters_total,
+        file_bytes=shown.weights.total_bytes,
+        bytes_basis="header",
+        weights=shown.weights,
+    )

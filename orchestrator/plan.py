@@ -1,0 +1,229 @@
+"""choose(): the pick, and every rejection with what it is short of. Pure: facts in, reasons out."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.budget import Budget, budget
+from orchestrator.fit import Fit, Rejection, Terms, judge
+from orchestrator.machine import Machine
+from orchestrator.model import Candidate
+from orchestrator.placement import Kind
+from orchestrator.profile import Profile
+from orchestrator.settings import Wishes
+from orchestrator.units import gib
+
+_GPU_WORTH_PARAMETERS = 3_000_000_000
+Wish = Kind | Literal["any"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What would be deployed; `chosen` is None when nothing fits."""
+
+    profile: Profile
+    machine: Machine
+    budget: Budget
+    chosen: Fit | None
+    rejected: tuple[Rejection, ...]
+    why: str
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan document (schema `plan`)."""
+        return {
+            "schema": 1,
+            "profile": self.profile.name,
+            "machine": {"name": self.machine.name, "digest": self.machine.digest},
+            "server_version": self.machine.server.version,
+            "budget": {
+                "bytes": self.budget.bytes,
+                "reserve_bytes": self.budget.reserve_bytes,
+                "basis": self.budget.basis,
+            },
+            "chosen": self._chosen_json(),
+            "rejected": [r.to_json() for r in self.rejected],
+        }
+
+    def _chosen_json(self) -> dict[str, Any] | None:
+        if self.chosen is None:
+            return None
+        found = self.chosen.estimate
+        return {
+            "tag": self.chosen.candidate.tag,
+            "placement": found.placement.kind,
+            "gpu_layers": found.placement.gpu_layers,
+            "layers": found.placement.total_layers,
+            "devices": [{"index": d.index, "bytes": d.bytes} for d in found.devices],
+            "context": found.load.run.context,
+            "parallel": found.load.run.parallel,
+            "estimate": found.to_json(),
+            "why": self.why,
+        }
+
+
+def choose(
+    profile: Profile,
+    machine: Machine,
+    candidates: Sequence[Candidate],
+    *,
+    wishes: Wishes | None = None,
+    named: bool = False,
+    ruled_out: Mapping[str, Rejection] | None = None,
+    installed: Collection[str] = (),
+) -> Plan:
+    """Pick the first candidate in the profile's order that fits this machine and its server.
+
+    `named`: the user listed these tags, so the profile's families and quantizations do not
+    restrict them and every one of them is answered for. `ruled_out` holds what the loop has
+    learnt: no source has it, it did not load, it broke its promise. `installed` are the names
+    that need no download.
+    """
+    terms = Terms(
+        profile=profile,
+        machine=machine,
+        budget=budget(machine, profile.max_memory_bytes),
+        wishes=wishes or Wishes(context=profile.context, parallel=profile.parallel),
+        installed=installed,
+    )
+    ranked = order(candidates if named else eligible(candidates, profile), profile)
+    search = _Search(terms, ranked, ruled_out or {})
+    wish = _wish(search)
+    chosen = search.first(wish)
+    lone = chosen is None
+    if lone:
+        chosen = search.smallest_too_slow(wish)
+    return _plan(search, chosen, wish, slow=lone and chosen is not None, named=named)
+
+
+def eligible(candidates: Iterable[Candidate], profile: Profile) -> list[Candidate]:
+    """Return the default candidates: text chat models in GGUF of the profile's families."""
+    return [
+        c
+        for c in candidates
+        if c.kind == "chat"
+        and c.format == "gguf"
+        and profile.rank(c.family) is not None
+        and c.quantization in profile.quantizations
+    ]
+
+
+def order(candidates: Iterable[Candidate], profile: Profile) -> list[Candidate]:
+    """Rank: family, total parameters, newest release, finest quantization."""
+
+    def key(c: Candidate) -> tuple[int, int, int, int, str]:
+        rank = profile.rank(c.family)
+        fineness = c.file_bytes  # of one model a finer quantization is a larger file
+        newest = int(c.released.replace("-", "") or 0)
+        last = len(profile.families)
+        return (last if rank is None else rank, -c.parameters_total, -newest, -fineness, c.tag)
+
+    return sorted(candidates, key=key)
+
+
+class _Search:
+    """Judges each candidate at most once a placement."""
+
+    def __init__(
+        self, terms: Terms, ranked: Sequence[Candidate], ruled_out: Mapping[str, Rejection]
+    ) -> None:
+        self.terms = terms
+        self.ranked = ranked
+        self.ruled_out = ruled_out
+        self._seen: dict[tuple[str, Wish], Fit | Rejection] = {}
+
+    def at(self, candidate: Candidate, wish: Wish) -> Fit | Rejection:
+        key = (candidate.tag, wish)
+        if key not in self._seen:
+            known = self.ruled_out.get(candidate.tag)
+            self._seen[key] = known or judge(candidate, self.terms, wish)
+        return self._seen[key]
+
+    def first(self, wish: Wish) -> Fit | None:
+        for candidate in self.ranked:
+            found = self.at(candidate, wish)
+            if isinstance(found, Fit) and self.too_slow(found) is None:
+                return found
+        return None
+
+    def smallest_too_slow(self, wish: Wish) -> Fit | None:
+        """Return the smallest that only speed speaks against: better slow than nothing."""
+        fits = [f for c in self.ranked if isinstance(f := self.at(c, wish), Fit)]
+        return min(fits, key=lambda f: (f.candidate.file_bytes, f.candidate.tag), default=None)
+
+    def too_slow(self, fit: Fit) -> Rejection | None:
+        """Return the rejection for speed; a model wholly on GPUs is never refused for it."""
+        floor, speed = self.terms.profile.min_tps, fit.estimate.speed
+        if not floor or fit.placement.kind == "gpu":
+            return None
+        tag, kind = fit.candidate.tag, fit.placement.kind
+        if speed is None:
+            detail = f"{kind}: the bandwidth of the GPU is unknown, so is the speed"
+            return Rejection(tag=tag, reason="speed_unknown", detail=detail)
+        if speed.decode_tps[1] >= floor:
+            return None
+        detail = f"{kind}: about {speed.decode_tps[1]:.1f} tokens/s; the floor is {floor:g}"
+        return Rejection(tag=tag, reason="speed", detail=detail)
+
+
+def _wish(search: _Search) -> Wish:
+    """Resolve "auto": gpu if a model worth it fits wholly on the usable GPUs, else any."""
+    placement = search.terms.profile.placement
+    if placement != "auto":
+        return placement
+    if not search.terms.budget.cards:
+        return "any"
+    worthy = (c for c in search.ranked if c.parameters_total >= _GPU_WORTH_PARAMETERS)
+    return "gpu" if any(isinstance(search.at(c, "gpu"), Fit) for c in worthy) else "any"
+
+
+def _plan(search: _Search, chosen: Fit | None, wish: Wish, *, slow: bool, named: bool) -> Plan:
+    rejected: list[Rejection] = []
+    below = False
+    for candidate in search.ranked:
+        if chosen and candidate.tag == chosen.candidate.tag:
+            below = True
+            continue
+        found = search.at(candidate, wish) if not below or slow or named else None
+        if isinstance(found, Rejection):
+            rejected.append(found)
+        elif isinstance(found, Fit) and (late := search.too_slow(found)):
+            rejected.append(late)
+        elif isinstance(found, Fit) and chosen:
+            detail = f"fits, but {chosen.candidate.tag} ranks higher"
+            rejected.append(Rejection(tag=candidate.tag, reason="policy", detail=detail))
+    return Plan(
+        profile=search.terms.profile,
+        machine=search.terms.machine,
+        budget=search.terms.budget,
+        chosen=chosen,
+        rejected=tuple(rejected),
+        why=_why(search, chosen, wish, slow=slow),
+        warnings=_warnings(search, chosen, slow=slow),
+    )
+
+
+def _why(search: _Search, chosen: Fit | None, wish: Wish, *, slow: bool) -> str:
+    if chosen is None:
+        return "nothing fits"
+    allowed, found = search.terms.budget, chosen.estimate
+    budget_text = f"{gib(found.total_bytes)} of {gib(allowed.bytes)} ({allowed.basis})"
+    if slow:
+        return f"the smallest that fits: {budget_text}; nothing reaches the floor in speed"
+    text = f"the first in the order of profile {search.terms.profile.name} that fits: {budget_text}"
+    if wish == "gpu" and search.terms.profile.placement == "auto":
+        text += "; wholly on GPU, so faster than a larger model that the CPU would share"
+    return text
+
+
+def _warnings(search: _Search, chosen: Fit | None, *, slow: bool) -> tuple[str, ...]:
+    if chosen is None:
+        return ()
+    found, floor = chosen.estimate, search.terms.profile.min_tps
+    notes = [
+        f"{key} {wish['asked']} asked: {wish['reason']}" for key, wish in found.requested.items()
+    ]
+    if slow and found.speed:
+        likely = found.speed.decode_tps[1]
+        notes.append(f"about {likely:.1f} tokens/s, below the floor of {floor:g} (--min-tps)")
+    return tuple(notes)

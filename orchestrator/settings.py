@@ -1,0 +1,138 @@
+"""Which settings a run will really have: what was wished, what the server does, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.era import NEWEST, ServerVersion
+from orchestrator.errors import InvalidInput
+from orchestrator.machine import Machine, ServerSettings
+from orchestrator.memory import KV_BYTES, Device, KvType, Run
+
+_DEFAULT_CONTEXT = 4096
+_DEFAULT_BATCH = 512
+_AUTO_PARALLEL_UNTIL = ServerVersion((0, 9, 7))
+_AUTO_PARALLEL = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """What flags and profile ask for; None leaves it to the server."""
+
+    context: int | None = None
+    parallel: int | None = None
+    kv_cache_type: KvType | None = None
+    flash_attention: bool | None = None
+    num_batch: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effective:
+    """The settings in force, and each wish that they differ from, with the reason."""
+
+    run: Run
+    requested: Mapping[str, Any]
+
+
+def effective(
+    wishes: Wishes,
+    *,
+    trained_context: int,
+    machine: Machine | None = None,
+    device: Device = "cuda",
+    version: str | None = None,
+) -> Effective:
+    """Return what the server of `machine` will run; without one, the flags at face value.
+
+    `version` overrides the machine's.
+
+    Raises InvalidInput: a number below 1, or a quantized KV cache without flash attention.
+    """
+    _check(wishes)
+    server = machine.server if machine else None
+    settings = server.settings if server else ServerSettings()
+    named = version or (server.version if server else None)
+    known = ServerVersion.parse(named) if named else NEWEST
+    requested: dict[str, Any] = {}
+    context = wishes.context or settings.context_length or _DEFAULT_CONTEXT
+    if context > trained_context:
+        requested["context"] = {"asked": context, "reason": f"trained for {trained_context}"}
+        context = trained_context
+    parallel = _parallel(wishes, settings, known if machine else NEWEST, requested)
+    flash = _flash(wishes, settings, known, device, requested, at_face_value=machine is None)
+    run = Run(
+        context=context,
+        parallel=parallel,
+        flash_attention=flash,
+        kv_cache_type=_kv_type(wishes, settings, known, device, requested, flash=flash),
+        num_batch=wishes.num_batch or _DEFAULT_BATCH,
+        version=known,
+    )
+    return Effective(run=run, requested=requested)
+
+
+def _check(wishes: Wishes) -> None:
+    for name in ("context", "parallel", "num_batch"):
+        value = getattr(wishes, name)
+        if value is not None and value < 1:
+            raise InvalidInput(f"--{name.replace('_', '-')} {value}: must be at least 1")
+    quantized = wishes.kv_cache_type not in (None, "f16")
+    if quantized and wishes.flash_attention is False:
+        raise InvalidInput(
+            f"a {wishes.kv_cache_type} KV cache needs flash attention, which is off",
+            hint="add --flash-attention on, or leave the cache at f16",
+        )
+
+
+def _parallel(
+    wishes: Wishes, settings: ServerSettings, version: ServerVersion, requested: dict[str, Any]
+) -> int:
+    if settings.num_parallel:
+        if wishes.parallel not in (None, settings.num_parallel):
+            reason = f"the server runs with OLLAMA_NUM_PARALLEL={settings.num_parallel}"
+            requested["parallel"] = {"asked": wishes.parallel, "reason": reason}
+        return settings.num_parallel
+    if wishes.parallel:
+        return wishes.parallel
+    return _AUTO_PARALLEL if version < _AUTO_PARALLEL_UNTIL else 1
+
+
+def _flash(
+    wishes: Wishes,
+    settings: ServerSettings,
+    version: ServerVersion,
+    device: Device,
+    requested: dict[str, Any],
+    *,
+    at_face_value: bool,
+) -> bool:
+    wish = settings.flash_attention if wishes.flash_attention is None else wishes.flash_attention
+    if at_face_value:
+        return True if wish is None else wish
+    if device == "cpu" and not version.flash_by_default:
+        if wish:
+            requested["flash_attention"] = {"asked": True, "reason": f"ignored: CPU, {version}"}
+        return False
+    return version.flash_by_default if wish is None else wish
+
+
+def _kv_type(
+    wishes: Wishes,
+    settings: ServerSettings,
+    version: ServerVersion,
+    device: Device,
+    requested: dict[str, Any],
+    *,
+    flash: bool,
+) -> KvType:
+    asked = wishes.kv_cache_type or settings.kv_cache_type or "f16"
+    known = next((k for k in KV_BYTES if k == asked), None)
+    if known is None:
+        raise InvalidInput(
+            f"KV cache type {asked!r} is unknown", hint=f"one of: {', '.join(KV_BYTES)}"
+        )
+    if known != "f16" and not flash:
+        where = "CPU" if device == "cpu" else "flash attention is off"
+        requested["kv_cache_type"] = {"asked": known, "reason": f"ignored: {where}, {version}"}
+        return "f16"
+    return known

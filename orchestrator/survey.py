@@ -1,0 +1,88 @@
+"""Look before anything is decided: the server, if one answers, and the machine it runs on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from orchestrator import log
+from orchestrator.era import ServerVersion
+from orchestrator.errors import MachineElsewhere, ServerUnreachable
+from orchestrator.home import Home
+from orchestrator.machine import Machine, RuntimeKind
+from orchestrator.probe import ServerClaims, read_machine
+from orchestrator.runtime import installed, server_host
+from orchestrator.server import Server
+from orchestrator.usability import judged
+
+EMBEDDED_VERSION = "0.9.3"
+"""The server that `deploy runtime install` brings (runtime/pins.py)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """`server` is where OLLAMA_HOST points; `answers` says whether one is there.
+
+    `names` are the models in its store.
+    """
+
+    server: Server
+    answers: bool
+    machine: Machine
+    names: tuple[str, ...] = ()
+
+    def with_version(self, version: str | None) -> "Survey":
+        """Return the same machine under another version of Ollama; None: as it is."""
+        if version is None:
+            return self
+        state = replace(self.machine.server, version=str(ServerVersion.parse(version)))
+        return replace(self, machine=replace(self.machine, server=state))
+
+
+def look(home: Home, environ: Mapping[str, str], *, parallel: int = 1) -> Survey:
+    """Return the machine and its server; without one, as the server that auto would start."""
+    server = Server(server_host(environ))
+    with log.stage("probe"):
+        claims, names = _ask(server)
+        now = datetime.now(UTC)
+        machine = read_machine(host_url=server.host, server=claims, now=now)
+    if claims is None:
+        machine = _as_started(machine, home, environ, parallel)
+    return Survey(server=server, answers=claims is not None, machine=machine, names=names)
+
+
+def survey(home: Home, environ: Mapping[str, str], *, parallel: int) -> Survey:
+    """Return what a plan can be made on.
+
+    Raises MachineElsewhere: the server runs where the probe cannot look.
+    """
+    seen = look(home, environ, parallel=parallel)
+    if seen.answers and not seen.machine.server.local:
+        raise MachineElsewhere(f"the Ollama server at {seen.server.host} is not on this machine")
+    return seen
+
+
+def _ask(server: Server) -> tuple[ServerClaims | None, tuple[str, ...]]:
+    try:
+        version, loaded = server.version(), server.loaded()
+        names = tuple(m.name for m in server.installed())
+    except ServerUnreachable:
+        return None, ()
+    shown = {m.digest: server.show(m.name) for m in loaded}
+    blobs = {digest: s.blob for digest, s in shown.items() if s and s.blob}
+    return ServerClaims(version=version, loaded=loaded, blobs=blobs), names
+
+
+def _as_started(machine: Machine, home: Home, environ: Mapping[str, str], parallel: int) -> Machine:
+    """Return the machine with the server that would be started here: ours, slots explicit."""
+    binary = installed(home, environ)
+    kind: RuntimeKind = binary.kind if binary else "embedded"
+    version = EMBEDDED_VERSION if kind == "embedded" else None
+    settings = replace(machine.server.settings, num_parallel=parallel)
+    state = replace(machine.server, version=version, runtime=kind, local=True, settings=settings)
+    accelerators = judged(
+        machine.accelerators,
+        server_version=version,
+        server_runtime=kind,
+        visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),
+    )
+    return replace(machine, server=state, accelerators=accelerators)

@@ -1,0 +1,248 @@
+"""Write orchestrator/catalog/*.json from scripts/catalog/*.toml.
+
+The TOML is for people: every figure beside its source. The JSON is what the package reads in a few
+milliseconds: sources become indexes of one table, sizes of variants lose what their model repeats.
+
+    python scripts/generate_catalog.py            write both files
+    python scripts/generate_catalog.py --check    exit 1 if one differs from its source
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parent / "catalog"
+TARGET = SOURCE.parents[1] / "orchestrator" / "catalog"
+
+Table = dict[str, Any]
+
+# TOML key -> field of orchestrator.model.Architecture, where the two differ.
+RENAMED = {"name": "arch", "tied_embeddings": "tie_word_embeddings"}
+DIRECT = (
+    "block_count", "embedding_length", "feed_forward_length", "head_count", "head_count_kv",
+    "key_length", "value_length", "vocab_size", "context_length", "expert_count",
+    "expert_used_count", "expert_feed_forward_length", "kv_lora_rank", "rope_dimension_count",
+)  # fmt: skip
+FORBIDS_COMMERCE = {"LicenseRef-Qwen-Research", "LicenseRef-Tongyi-Qianwen-Research"}
+# What is told apart from `shape`, or follows from the variants (aliases, default quantization).
+TOLD = {
+    "name", "ollama_tag", "aliases", "default_quant", "variant", "source", "license", "modality",
+    "thinking", "released", "hf_repos", "gguf_repos", "base_model", "min_ollama",
+    "min_ollama_source", "parameters_total", "parameters_active", "kv_bytes_per_token_f16",
+    "recurrent_state_bytes_per_sequence_f32", *RENAMED.values(), *DIRECT,
+}  # fmt: skip
+
+
+class Sources:
+    """The table of sources: each named once, in the order in which it is first cited."""
+
+    def __init__(self) -> None:
+        self.table: list[str] = []
+
+    def index(self, source: str) -> int:
+        """Return the place of `source`, which is added where it is new."""
+        if source not in self.table:
+            self.table.append(source)
+        return self.table.index(source)
+
+
+def drop_empty(table: Table) -> Table:
+    """Return the table without what is absent, false or empty: readers assume exactly that."""
+    # Not `if value`: 0 is the index of the first source.
+    return {k: v for k, v in table.items() if not (v is None or v is False or v in ("", [], {}))}
+
+
+def architecture(model: Table) -> Table:
+    """Return the fields of orchestrator.model.Architecture that differ from its defaults."""
+    numbers = {key: model.get(key) for key in DIRECT}
+    interval = model.get("full_attention_interval")
+    return drop_empty(
+        {field: model[key] for field, key in RENAMED.items()}
+        | numbers
+        | {
+            "attention_block_count": model["block_count"] // interval if interval else None,
+            "recurrent_state_bytes": model.get("recurrent_state_bytes_per_sequence_f32"),
+            # Files converted before the engine split attn_kv_b keep full heads in the cache.
+            "mla_cache": "kv_lora_rank" in model and model.get("gguf_mla_split", True),
+        }
+    )
+
+
+def kind_of_model(model: Table) -> str:
+    """Return what the default tag is for: chat, code, math, vision or embedding."""
+    family = model["name"].partition(":")[0]
+    if model["modality"] != "text":
+        return "embedding" if model["modality"] == "embedding" else "vision"
+    if "coder" in family or family == "codeqwen":
+        return "code"
+    return "math" if family.endswith("-math") else "chat"
+
+
+def kind_of_variant(variant: Table, kind: str) -> str:
+    """Return the kind of one file: `-base` and `-text` files were never taught to converse."""
+    words = {word for tag in variant["tags"] for word in tag.partition(":")[2].split("-")}
+    return "base" if words & {"base", "text"} else kind
+
+
+def context_length(model: Table, variant: Table) -> int | None:
+    """Return the file's own window in tokens where it is not the model's (Qwen 1, Qwen2 base).
+
+    deepseek2 pages list the window before YaRN for some files of one conversion, so they do not
+    count: the header says 163840 in all of them.
+    """
+    listed = int(variant["context_listed"].removesuffix("K")) * 1024
+    differs = listed != model["context_length"] and model["arch"] != "deepseek2"
+    return listed if differs else None
+
+
+def variant_row(model: Table, variant: Table, sources: Sources) -> Table:
+    """Return one file: only what its model does not say already."""
+    own, kind = kind_of_variant(variant, kind_of_model(model)), kind_of_model(model)
+    tags = [tag.partition(":")[2] for tag in variant["tags"]]
+    listed = variant["context_listed"]
+    source = variant.get("bytes_source")
+    return drop_empty(
+        {
+            "tags": sorted(tags, key=lambda tag: (tag == "latest", len(tag), tag)),
+            "quant": variant["quant"],
+            "format": variant["format"] if variant["format"] != "gguf" else None,
+            "id": variant["id"],
+            "size": variant["size_listed"],
+            "bytes": variant.get("bytes"),
+            "bytes_total": variant.get("bytes_total_manifest"),
+            "tensor_bytes": variant.get("computed_tensor_bytes"),
+            "tensor_count": variant.get("computed_tensor_count"),
+            "layout": variant.get("quant_rule"),
+            "digest": variant.get("digest"),
+            "as_of": variant.get("bytes_as_of"),
+            "source": None if source is None else sources.index(source),
+            "mtp": variant.get("mtp"),
+            "kind": own if own != kind else None,
+            "context_length": context_length(model, variant),
+            "context_listed": listed if listed != listed_context(model) else None,
+        }
+    )
+
+
+def listed_context(model: Table) -> str:
+    """Return the window that the library's page shows for most files of the model."""
+    listed: list[str] = [variant["context_listed"] for variant in model["variant"]]
+    return max(sorted(set(listed)), key=listed.count)
+
+
+def model_row(model: Table, sources: Sources) -> Table:
+    """Return one model without its variants."""
+    why = model.get("min_ollama_source")
+    return drop_empty(
+        {
+            "name": model["name"],
+            "kind": kind_of_model(model),
+            "released": model["released"],
+            "license": model["license"],
+            "no_commercial_use": model["license"] in FORBIDS_COMMERCE,
+            "modality": model["modality"],
+            "thinking": model.get("thinking"),
+            "parameters_total": model["parameters_total"],
+            "parameters_active": model.get("parameters_active"),
+            "kv_bytes_per_token": model["kv_bytes_per_token_f16"],
+            "context_listed": listed_context(model),
+            "min_server_version": model.get("min_ollama"),
+            "min_server_version_source": None if why is None else sources.index(why),
+            "base_model": model.get("base_model"),
+            "hf_repos": model["hf_repos"],
+            "gguf_repos": model["gguf_repos"],
+            "sources": [sources.index(source) for source in model["source"]],
+            "architecture": architecture(model),
+            "shape": {key: value for key, value in model.items() if key not in TOLD},
+        }
+    )
+
+
+def lines(rows: Iterable[Table]) -> str:
+    """Return a JSON array with one row a line, so that a review shows the row that changed."""
+    return "[\n" + ",\n".join(compact(row) for row in rows) + "\n]"
+
+
+def compact(value: object) -> str:
+    """Return JSON without blanks."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def models_json(document: Table) -> str:
+    """Return the text of models.json for the parsed models.toml."""
+    sources = Sources()
+    rows = []
+    order = sorted(
+        document["model"],
+        key=lambda m: (m["name"].partition(":")[0], m["parameters_total"], m["name"]),
+    )
+    for model in order:
+        head = compact(model_row(model, sources))[:-1]
+        files = [variant_row(model, variant, sources) for variant in model["variant"]]
+        files.sort(key=lambda row: row["tags"])
+        rows.append(f'{head},"variants":{lines(files)}}}')
+    former = [row | {"source": sources.index(row["source"])} for row in document["former_build"]]
+    former.sort(key=lambda row: (row["tag"], row["seen"]))
+    return (
+        f'{{"schema":1,\n"sources":{lines_of_text(sources.table)},\n'
+        f'"former":{lines(former)},\n"models":[\n' + ",\n".join(rows) + "\n]}\n"
+    )
+
+
+def lines_of_text(texts: list[str]) -> str:
+    """Return a JSON array of strings, one a line."""
+    return "[\n" + ",\n".join(compact(text) for text in texts) + "\n]"
+
+
+def accelerator_row(gpu: Table, sources: Sources) -> Table:
+    """Return one accelerator; the vendor is named as the machine document names it."""
+    vendor = {"huawei": "ascend"}.get(gpu["vendor"], gpu["vendor"])
+    own = {key: value for key, value in gpu.items() if key not in {"name", "vendor", "source"}}
+    cited = [sources.index(source) for source in gpu["source"]]
+    return {"name": gpu["name"], "vendor": vendor} | drop_empty(own) | {"sources": cited}
+
+
+def accelerators_json(document: Table) -> str:
+    """Return the text of accelerators.json for the parsed accelerators.toml."""
+    sources = Sources()
+    order = sorted(document["gpu"], key=lambda gpu: (gpu["vendor"], gpu["name"]))
+    rows = [accelerator_row(gpu, sources) for gpu in order]
+    cited = lines_of_text(sources.table)
+    return f'{{"schema":1,\n"sources":{cited},\n"accelerators":{lines(rows)}}}\n'
+
+
+def generated(source: Path = SOURCE) -> dict[str, str]:
+    """Return the text of each generated file, by file name."""
+    return {
+        f"{name}.json": write(tomllib.loads((source / f"{name}.toml").read_text("utf-8")))
+        for name, write in (("models", models_json), ("accelerators", accelerators_json))
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the files; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
+    parser.add_argument("--source", type=Path, default=SOURCE, help="folder of the TOML files")
+    parser.add_argument("--target", type=Path, default=TARGET, help="folder of the JSON files")
+    options = parser.parse_args(arguments)
+    stale = False
+    for name, text in generated(options.source).items():
+        path = options.target / name
+        if path.is_file() and path.read_text("utf-8") == text:
+            continue
+        stale = True
+        if options.check:
+            print(f"{path} differs from its source: run scripts/generate_catalog.py")
+        else:
+            path.write_text(text, "utf-8", newline="\n")
+            print(f"wrote {path} ({len(text.encode())} bytes)")
+    return int(stale and options.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
