@@ -12,7 +12,6 @@ from orchestrator.fit import Fit, Rejection
 from orchestrator.machine import Machine
 from orchestrator.model import ModelRef
 from orchestrator.profile import Profile
-from orchestrator.settings import Wishes
 
 _LEARNT_FOR = timedelta(hours=24)
 _LEARNT = ("unavailable", "memory", "speed", "unsupported")
@@ -43,27 +42,12 @@ def parameters(fit: Fit, machine: Machine) -> dict[str, object]:
     return fixed
 
 
-def requested(profile: Profile, tags: Sequence[str], wishes: Wishes) -> dict[str, Any]:
-    """Return what was asked for: another run that asks the same may keep what serves."""
-    return {
-        "tags": list(tags),
-        "profile": profile.name,
-        "context": wishes.context,
-        "parallel": wishes.parallel,
-        "placement": profile.placement,
-        "min_tps": profile.min_tps,
-        "max_memory_bytes": profile.max_memory_bytes,
-        "registry": profile.registry,
-        "allow_licence": profile.allow_licence,
-    }
-
-
-def learnt(current: Mapping[str, Any] | None, now: datetime) -> dict[str, Rejection]:
+def learnt(current: Mapping[str, Any] | None) -> dict[str, Rejection]:
     """Return what the run that made `current` found out beyond its plan, for a day."""
     if current is None:
         return {}
     then = datetime.fromisoformat(current["deployed_at"])
-    if now - then > _LEARNT_FOR:
+    if datetime.now(UTC) - then > _LEARNT_FOR:
         return {}
     return {
         r["tag"]: Rejection(

@@ -6,7 +6,7 @@ stays beside its measurement, so the next plan can be graded by it.
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Ledger:
         self.path = path
 
     def record_deployment(
-        self, document: dict[str, Any], bench: dict[str, Any] | None, machine: dict[str, Any]
+        self, document: dict[str, Any], bench: Mapping[str, Any] | None, machine: dict[str, Any]
     ) -> int:
         """Store a deployment with its measurement in one transaction; return its number.
 
@@ -168,7 +168,7 @@ def _restate(db: sqlite3.Connection, key: tuple[str, str], before: str, after: s
     )
 
 
-def _insert_bench(db: sqlite3.Connection, bench: dict[str, Any], deployment: int | None) -> int:
+def _insert_bench(db: sqlite3.Connection, bench: Mapping[str, Any], deployment: int | None) -> int:
     cursor = db.execute(
         "INSERT INTO bench_runs (model, machine, at, deployment, document) VALUES (?, ?, ?, ?, ?)",
         (

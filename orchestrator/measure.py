@@ -5,12 +5,12 @@ from typing import Any
 
 from orchestrator.bench.verdict import Tolerances
 from orchestrator.budget import budget
-from orchestrator.deploy import Order
 from orchestrator.deployment import parameters
 from orchestrator.errors import InvalidInput, UnknownModel
 from orchestrator.fit import Terms, predicted
 from orchestrator.ledger import Ledger
 from orchestrator.model import Candidate, ModelRef
+from orchestrator.order import Order
 from orchestrator.progress import Progress
 from orchestrator.proof import Subject, prove
 from orchestrator.server.shown import Shown

@@ -64,8 +64,11 @@ class Profile:
         return result
 
 
-def parse(text: str, name: str) -> Profile:
-    """Read a profile file. Raises ProfileInvalid with the key, the value and what is allowed."""
+def parse(text: str, name: str, base: Profile | None = None) -> Profile:
+    """Read a profile file over `base`: what it leaves out stays as there.
+
+    Raises ProfileInvalid with the key, the value and what is allowed.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
@@ -77,7 +80,8 @@ def parse(text: str, name: str) -> Profile:
     known = {f.name for f in fields(Profile)} - {"name", "origin"}
     if unknown := sorted(set(table) - known):
         raise ProfileInvalid(f"profile {name}: unknown key {unknown[0]!r}")
-    return Profile(name=name).override(table, f"profile {name}")
+    start = replace(base, name=name, summary="") if base else Profile(name=name)
+    return start.override(table, f"profile {name}")
 
 
 _SCALARS: dict[str, type | tuple[type, ...]] = {

@@ -1,5 +1,6 @@
 """Load a deployed model, measure it, and hold what was promised against what was found."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from orchestrator.progress import Progress
 from orchestrator.server import LoadTiming, Server
 from orchestrator.server.shown import Claim
 from orchestrator.units import duration
+
+_PATIENCE = 2.5  # times the budget: a busy box slows down, it must not hold the loop for ever
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +95,7 @@ def _measure(server: Server, subject: Subject, progress: Progress, effort: str) 
 
     options = subject.options
     workload = prepare(server, subject.name, options=options, effort=EFFORTS[effort], report=report)
+    limit_s = _PATIENCE * EFFORTS[effort].budget_s
     return measure(
         server,
         subject.name,
@@ -99,6 +103,7 @@ def _measure(server: Server, subject: Subject, progress: Progress, effort: str) 
         plan=workload,
         report=report,
         noise=ForeignCpu(subject.machine.server.pid),
+        deadline=time.perf_counter() + limit_s,
     )
 
 

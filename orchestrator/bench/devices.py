@@ -1,6 +1,6 @@
 """Peak memory of processes on NVIDIA devices, over NVML; polled, since NVML keeps no high-water."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -66,8 +66,8 @@ class _Watched:
         self._runner_seen = False
 
     def sample(self, pids: Collection[int]) -> None:
-        used = self._device.used_by_pid()
         free = self._device.free_bytes()
+        used = self._device.used_by_pid()
         if free is not None and self._least_free is not None:
             self._least_free = min(self._least_free, free)
         self._newcomers |= used.keys() - self._others_at_start - set(pids)
@@ -103,19 +103,19 @@ class _Device:
 
     def used_by_pid(self) -> dict[int, int | None]:
         found: dict[int, int | None] = {}
-        # The same process may stand in both lists with the same figure.
-        for read in (
-            self.nvml.nvmlDeviceGetComputeRunningProcesses,
-            self.nvml.nvmlDeviceGetGraphicsRunningProcesses,
-        ):
-            found.update({p.pid: p.usedGpuMemory for p in self._listed(read)})
+        for kind in ("Compute", "Graphics"):  # a process in both lists has one figure
+            found.update({p.pid: p.usedGpuMemory for p in self._listed(kind)})
         return found
 
-    def _listed(self, read: Callable[[Any], list[Any]]) -> list[Any]:
-        try:
-            return read(self.handle)
-        except self.nvml.NVMLError:
-            return []
+    def _listed(self, kind: str) -> list[Any]:
+        # The unversioned name refuses drivers that do not know the newest layout (R510 and older).
+        for version in ("_v3", "_v2"):
+            try:
+                read = getattr(self.nvml, f"nvmlDeviceGet{kind}RunningProcesses{version}")
+                return list(read(self.handle))
+            except (self.nvml.NVMLError, AttributeError):
+                continue
+        return []
 
     def free_bytes(self) -> int | None:
         try:

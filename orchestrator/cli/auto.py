@@ -11,8 +11,9 @@ from orchestrator.cli.plan import show
 from orchestrator.cli.render import deployment as render
 from orchestrator.cli.render import emit
 from orchestrator.cli.terminal import progress
-from orchestrator.deploy import deploy, intend
+from orchestrator.deploy import deploy
 from orchestrator.lock import only_one
+from orchestrator.order import intend
 from orchestrator.survey import survey
 
 

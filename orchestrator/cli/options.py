@@ -58,19 +58,24 @@ def start_log(*, verbose: bool, log_format: str | None) -> None:
 
 
 def read_profile(name: str | None, flags: dict[str, Any]) -> Profile:
-    """Return the profile of that name or file, with environment and flags on top."""
+    """Return the profile of that name or file over the default one, then environment and flags."""
     wanted = name or os.environ.get("DEPLOY_PROFILE") or "default"
     path = Path(wanted) if wanted.endswith(".toml") or "/" in wanted else _bundled(wanted)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ProfileInvalid(f"profile {wanted}: {e}") from e
-    profile = parse(text, path.stem).with_environment(os.environ)
+    default = _bundled("default")
+    base = parse(_text(default), "default")
+    profile = parse(_text(path), path.stem, base).with_environment(os.environ)
     if profile.catalog:
         profile = profile.override({"catalog": str(path.parent / profile.catalog)}, "profile")
     for key, value in flags.items():
         profile = profile.override({key: value}, f"--{key.replace('_', '-')}")
     return profile
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ProfileInvalid(f"profile {path}: {e}") from e
 
 
 def _bundled(name: str) -> Path:

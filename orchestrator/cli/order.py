@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.catalog import Catalog
 from orchestrator.cli.options import read_json, read_profile
-from orchestrator.deploy import Order
 from orchestrator.home import Home
+from orchestrator.order import Order
 
 
 def order_of(tags: Sequence[str], flags: dict[str, Any]) -> Order:

@@ -9,9 +9,9 @@ from orchestrator.cli.options import common, planning, read_json, start_log
 from orchestrator.cli.order import order_of
 from orchestrator.cli.render import emit
 from orchestrator.cli.render import plan as render
-from orchestrator.deploy import Order, intend
 from orchestrator.home import Home
 from orchestrator.machine_file import from_json
+from orchestrator.order import Order, intend, nothing_fits
 from orchestrator.plan import Plan
 from orchestrator.server import Server
 from orchestrator.survey import Survey, survey
@@ -48,8 +48,6 @@ def show(found: Plan, *, as_json: bool) -> None:
         for warning in found.warnings:
             click.echo(f"warning: {warning}", err=True)
     if found.chosen is None:
-        from orchestrator.deploy import nothing_fits
-
         failure = nothing_fits(found)
         click.echo(f"error: {failure.what}\nhint: {failure.hint}", err=True)
         raise click.exceptions.Exit(NOTHING_FITS)

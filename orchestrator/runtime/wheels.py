@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -172,8 +172,9 @@ def _lines(
 
 
 def _read(child: subprocess.Popen[str], queue: Queue[str | None]) -> None:
-    for line in child.stdout or ():
-        queue.put(line.rstrip())
+    with suppress(ValueError):  # closed under us, because the download was given up
+        for line in child.stdout or ():
+            queue.put(line.rstrip())
     queue.put(None)
 
 

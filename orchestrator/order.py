@@ -1,0 +1,95 @@
+"""An order: what the user asked for, and the plan that it leads to on a surveyed machine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.budget import budget
+from orchestrator.catalog import Catalog
+from orchestrator.errors import NothingFits
+from orchestrator.fit import Rejection, Terms
+from orchestrator.home import Home
+from orchestrator.machine import Machine
+from orchestrator.model import Candidate
+from orchestrator.plan import Plan, choose
+from orchestrator.profile import Profile
+from orchestrator.settings import Wishes
+from orchestrator.survey import Survey
+from orchestrator.units import gib
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """Profile, catalogue and places; no tags: the profile decides."""
+
+    profile: Profile
+    catalog: Catalog
+    home: Home
+    environ: Mapping[str, str]
+    tags: tuple[str, ...] = ()
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The named models, or all. Raises UnknownModel."""
+        if not self.tags:
+            return self.catalog.candidates
+        return tuple({c.tag: c for c in map(self.catalog.find, self.tags)}.values())
+
+    @property
+    def wishes(self) -> Wishes:
+        """Context and slots, as far as a flag or the environment set them."""
+        given = self.profile.origin.get("parallel", "").startswith(("--", "DEPLOY_"))
+        parallel = self.profile.parallel if given else None
+        return Wishes(context=self.profile.context, parallel=parallel)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What decides the outcome: a run that asks the same may keep what serves."""
+        profile = self.profile
+        return {
+            "tags": list(self.tags),
+            "profile": profile.name,
+            "context": profile.context,
+            "parallel": self.wishes.parallel,
+            "placement": profile.placement,
+            "min_tps": profile.min_tps,
+            "max_memory_bytes": profile.max_memory_bytes,
+            "registry": profile.registry,
+            "allow_licence": profile.allow_licence,
+        }
+
+    def terms(self, machine: Machine) -> Terms:
+        """Return what a single candidate is judged by."""
+        return Terms(
+            profile=self.profile,
+            machine=machine,
+            budget=budget(machine, self.profile.max_memory_bytes),
+            wishes=self.wishes,
+        )
+
+
+def intend(order: Order, seen: Survey, ruled_out: Mapping[str, Rejection] | None = None) -> Plan:
+    """Return the plan for this order on this machine."""
+    return choose(
+        order.profile,
+        seen.machine,
+        order.candidates,
+        wishes=order.wishes,
+        named=bool(order.tags),
+        ruled_out=ruled_out,
+        installed=seen.names,
+    )
+
+
+def nothing_fits(plan: Plan) -> NothingFits:
+    """Return the error that names the nearest candidate and what it is short of."""
+    short = [r for r in plan.rejected if r.short_by_bytes]
+    near = min(short, key=lambda r: r.short_by_bytes or 0, default=None)
+    nearest = f"; nearest is {near.tag}: {near.detail}" if near else ""
+    if not near and plan.rejected:
+        last = plan.rejected[-1]
+        nearest = f"; {last.tag}: {last.detail}"
+    return NothingFits(
+        f"nothing fits in {gib(plan.budget.bytes)} ({plan.budget.basis}){nearest}",
+        plan=plan.to_json(),
+    )

@@ -1,0 +1,131 @@
+"""Derive, load, measure, judge; then the alias and the ledger, last. Or a rejection."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.bench.verdict import Tolerances
+from orchestrator.deployment import Made, Names, parameters
+from orchestrator.errors import Inconclusive, OutOfMemory, ServerRefused
+from orchestrator.fit import Fit, Reason, Rejection
+from orchestrator.ledger import Ledger
+from orchestrator.order import Order
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.proof import Proof, Subject, prove
+from orchestrator.server import Server
+from orchestrator.source import Source
+from orchestrator.survey import Survey
+from orchestrator.trail import Trail
+
+_ANSWER_S = 300.0
+
+
+def settle(
+    order: Order,
+    seen: Survey,
+    fit: Fit,
+    *,
+    plan: Plan,
+    source: Source,
+    trail: Trail,
+    progress: Progress,
+) -> dict[str, Any] | Rejection:
+    """Return the deployment document, or why this candidate does not hold its promise.
+
+    Raises Inconclusive: somebody else used the server meanwhile. ServerRefused, ServerUnreachable.
+    """
+    made = _derive(order, seen, fit, plan, source, trail)
+    try:
+        proof = prove(seen.server, _subject(order, seen, made), progress)
+    except OutOfMemory as e:
+        seen.server.delete(made.names.model)
+        return Rejection(tag=fit.candidate.tag, reason="memory", detail=e.what)
+    bench = proof.result.to_json()
+    if proof.verdict.outcome == "inconclusive":
+        raise Inconclusive(f"{made.names.model}: {_said(bench)}", verdict=bench["verdict"])
+    if proof.verdict.outcome == "failed":
+        return _failed(order, seen, made, proof, bench)
+    return _accepted(order, seen, made, proof, bench, progress)
+
+
+def _derive(order: Order, seen: Survey, fit: Fit, plan: Plan, source: Source, trail: Trail) -> Made:
+    server, tag = seen.server, fit.candidate.tag
+    names = Names.of(tag, fit.estimate.load.run.context, order.profile.alias)
+    server.derive(names.model, tag, parameters(fit, seen.machine))
+    derived, shown = server.find(names.model), server.show(names.model)
+    if derived is None or shown is None:
+        raise ServerRefused(f"{names.model} was created, but the server does not have it")
+    return Made(
+        fit=fit,
+        names=names,
+        profile=order.profile,
+        machine=seen.machine,
+        server_host=server.host,
+        source=source.name,
+        model_digest=derived.digest,
+        blob=shown.blob,
+        asked=order.asked,
+        ruled_out=trail.ruled_out,
+        rejected=plan.rejected,
+    )
+
+
+def _subject(order: Order, seen: Survey, made: Made) -> Subject:
+    profile = order.profile
+    return Subject(
+        name=made.names.model,
+        blob=made.blob,
+        digest=made.model_digest,
+        options=parameters(made.fit, seen.machine),
+        estimate=made.fit.estimate,
+        machine=seen.machine,
+        min_tps=0.0 if made.fit.placement.kind == "gpu" else profile.min_tps,
+        tolerances=Tolerances(memory_pass=profile.memory_pass, memory_warn=profile.memory_warn),
+        keep_alive=profile.keep_alive,
+    )
+
+
+def _failed(
+    order: Order, seen: Survey, made: Made, proof: Proof, bench: Mapping[str, Any]
+) -> Rejection:
+    """Record the failure and take the candidate away again; what served still serves."""
+    document = made.to_json("failed", proof.estimate, bench, proof.verdict)
+    Ledger(order.home.ledger).record_deployment(document, bench, seen.machine.to_json())
+    seen.server.unload(made.names.model)
+    seen.server.delete(made.names.model)
+    slow = all(c["name"] == "decode speed" for c in _bad(bench))
+    reason: Reason = "speed" if slow else "memory"
+    return Rejection(tag=made.fit.candidate.tag, reason=reason, detail=_said(bench))
+
+
+def _accepted(
+    order: Order,
+    seen: Survey,
+    made: Made,
+    proof: Proof,
+    bench: Mapping[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    alias = order.profile.alias
+    move_alias(seen.server, made.names)
+    with progress.waiting(f"asking {alias} for its first answer"):
+        seen.server.chat_completion(alias, "Say hello.", max_tokens=8, timeout_s=_ANSWER_S)
+    document = made.to_json("current", proof.estimate, bench, proof.verdict)
+    number = Ledger(order.home.ledger).record_deployment(document, bench, seen.machine.to_json())
+    return {**document, "id": number}
+
+
+def move_alias(server: Server, names: Names) -> None:
+    """Point the alias at the derived model and read it back. Raises ServerRefused."""
+    server.copy(names.model, names.alias)
+    target, alias = server.find(names.model), server.find(names.alias)
+    if target is None or alias is None or target.digest != alias.digest:
+        raise ServerRefused(f"the alias {names.alias} does not name {names.model} after the copy")
+
+
+def _bad(bench: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [c for c in bench["verdict"]["checks"] if c["outcome"] in ("failed", "inconclusive")]
+
+
+def _said(bench: Mapping[str, Any]) -> str:
+    return ", ".join(f"{c['name']}: {c['detail']}" for c in _bad(bench))

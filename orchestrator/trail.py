@@ -1,0 +1,46 @@
+"""What one run of the loop has learnt: sources that failed, candidates that are out, and why."""
+
+from dataclasses import dataclass, field
+
+from orchestrator import log
+from orchestrator.errors import NothingFits, PromiseBroken, PullFailed
+from orchestrator.fit import Rejection
+from orchestrator.order import nothing_fits
+from orchestrator.plan import Plan
+
+
+@dataclass(slots=True)
+class Trail:
+    """`tried` are sources with their failure, `broken` candidates that did not hold."""
+
+    ruled_out: dict[str, Rejection]
+    tried: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def out(self, rejection: Rejection) -> None:
+        """Rule a candidate out for the rest of the run."""
+        log.event("candidate.ruled_out", tag=rejection.tag, reason=rejection.reason)
+        self.ruled_out[rejection.tag] = rejection
+
+    def failed_source(self, source: str, failure: PullFailed) -> None:
+        """Remember what a source said."""
+        self.tried.append(f"{source}: {failure.what}")
+
+    def broke(self, rejection: Rejection) -> None:
+        """Rule a candidate out that was loaded or measured and did not hold."""
+        self.broken.append(f"{rejection.tag}: {rejection.detail}")
+        self.out(rejection)
+
+    def dead_end(self, plan: Plan) -> PromiseBroken | PullFailed | NothingFits:
+        """Return what it means that the plan has no pick any more."""
+        rejected = [r.to_json() for r in plan.rejected]
+        if self.broken:
+            said = "; ".join(self.broken)
+            return PromiseBroken(f"no candidate holds its promise: {said}", rejected=rejected)
+        if self.tried:
+            said = "; ".join(self.tried[-3:])
+            return PullFailed(
+                f"no source has a model that fits ({len(self.tried)} tried): {said}",
+                tried=self.tried,
+            )
+        return nothing_fits(plan)
