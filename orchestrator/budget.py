@@ -25,51 +25,47 @@ class Budget:
     @property
     def bytes(self) -> int:
         """The figure to show: the cards' memory, or the host's without cards, under the cap."""
-        free = sum(c.free_bytes for c in self.cards) or self.host_bytes
+        free = sum(c.free_bytes for c in self.cards) if self.cards else self.host_bytes
         return free if self.cap_bytes is None else min(free, self.cap_bytes)
 
 
 def budget(machine: Machine, max_memory_bytes: int | None) -> Budget:
     """Return what is free now; memory that the server's own loaded models hold counts as free."""
     held = sum(m.bytes for m in machine.server.loaded)
-    cards_held, host_held = (held, 0) if machine.usable else (0, held)
-    reserve = max(_HOST_RESERVE_BYTES, int(_HOST_RESERVE_SHARE * machine.memory.total_bytes))
-    free = min(machine.memory.free_bytes + host_held, machine.memory.total_bytes)
-    host = max(0, free - reserve)
-    cards = tuple(_card(a, machine, cards_held, host) for a in machine.usable)
-    if not cards:
-        basis = f"host memory free now, {gib(reserve)} kept for the system"
-        return Budget(
-            cards=(),
-            host_bytes=host,
-            reserve_bytes=reserve,
-            cap_bytes=max_memory_bytes,
-            basis=basis,
-        )
-    aside = sum(_card_reserve(a) for a in machine.usable)
-    where = f"{len(cards)} GPU{'s' if len(cards) > 1 else ''}"
+    shared = any(a.unified_memory for a in machine.usable)
+    reserve = _host_reserve(machine, shared=shared)
+    free = machine.memory.free_bytes + (held if shared or not machine.usable else 0)
+    host = max(0, min(free, machine.memory.total_bytes) - reserve)
+    cards = tuple(_card(a, host, held // len(machine.usable)) for a in machine.usable)
+    basis = f"host memory free now, {gib(reserve)} kept for the system"
+    if cards:
+        basis = f"memory free now on {len(cards)} GPU{'s' if len(cards) > 1 else ''}"
+        reserve = reserve if shared else sum(_card_reserve(a) for a in machine.usable)
     return Budget(
         cards=cards,
         host_bytes=host,
-        reserve_bytes=aside,
+        reserve_bytes=reserve,
         cap_bytes=max_memory_bytes,
-        basis=f"memory free now on {where}",
+        basis=basis,
     )
 
 
-def _card(card: Accelerator, machine: Machine, held: int, host: int) -> Card:
-    metal = card.vendor == "apple"
-    total = card.memory_total_bytes
+def _host_reserve(machine: Machine, *, shared: bool) -> int:
+    """Return what the system keeps of the memory that a limit, if there is one, leaves to us."""
+    total, limit = machine.memory.total_bytes, machine.memory.limit_bytes
+    ours = total if limit is None else min(total, limit)
+    if shared:
+        return max(_UNIFIED_RESERVE_BYTES, int(_UNIFIED_RESERVE_SHARE * ours))
+    return max(_HOST_RESERVE_BYTES, int(_HOST_RESERVE_SHARE * ours))
+
+
+def _card(card: Accelerator, host: int, held: int) -> Card:
+    metal, total = card.vendor == "apple", card.memory_total_bytes
     if card.unified_memory:
-        spare = max(
-            _UNIFIED_RESERVE_BYTES, int(_UNIFIED_RESERVE_SHARE * machine.memory.total_bytes)
-        )
-        free = max(0, machine.memory.free_bytes + held - spare)
-        free = min(free, total) if total else free
-        return Card(index=card.index, free_bytes=min(free, max(host, free)), metal=metal)
+        free = min(host, total) if total else host
+        return Card(index=card.index, free_bytes=free, metal=metal, unified=True)
     known = card.memory_free_bytes if card.memory_free_bytes is not None else (total or 0)
-    free = known + held // max(1, len(machine.usable))
-    free = min(free, total) if total else free
+    free = min(known + held, total) if total else known + held
     return Card(index=card.index, free_bytes=max(0, free - _card_reserve(card)), metal=metal)
 
 

@@ -7,7 +7,7 @@ from orchestrator.acquire import acquire
 from orchestrator.deployment import learnt
 from orchestrator.errors import ModelUnavailable, PromiseBroken, PullFailed
 from orchestrator.fit import Fit, Rejection
-from orchestrator.keep import current, kept
+from orchestrator.keep import current, kept, reload
 from orchestrator.order import Order, intend, nothing_fits
 from orchestrator.plan import Plan, choose
 from orchestrator.progress import Progress
@@ -32,7 +32,7 @@ def deploy(order: Order, progress: Progress) -> dict[str, Any]:
     registry = Registry(seen.server, order.profile.registry)
     while True:
         plan = intend(order, seen, trail.ruled_out)
-        fit = _pick(plan, trail, progress)
+        fit = _pick(order, seen, plan, trail, progress)
         if document := kept(order, seen, fit, progress):
             return document
         try:
@@ -51,6 +51,17 @@ def deploy(order: Order, progress: Progress) -> dict[str, Any]:
                 return outcome
             progress.say(f"{outcome.tag} does not hold: {outcome.detail}; stepping down")
             trail.broke(outcome)
+
+
+def _pick(order: Order, seen: Survey, plan: Plan, trail: Trail, progress: Progress) -> Fit:
+    """Return the plan's pick; without one, see to it that what served still serves, and raise."""
+    if plan.chosen is None:
+        if serves := current(order, seen):
+            reload(order, seen, serves, progress)
+        raise trail.dead_end(plan)
+    for note in plan.warnings:
+        progress.say(f"warning: {note}")
+    return plan.chosen
 
 
 def serving(order: Order, progress: Progress) -> Survey:
@@ -73,14 +84,6 @@ def serving(order: Order, progress: Progress) -> Survey:
             report=progress.say,
         )
     return survey(order.home, order.environ, parallel=parallel)
-
-
-def _pick(plan: Plan, trail: Trail, progress: Progress) -> Fit:
-    if plan.chosen is None:
-        raise trail.dead_end(plan)
-    for note in plan.warnings:
-        progress.say(f"warning: {note}")
-    return plan.chosen
 
 
 def _attempt(

@@ -13,6 +13,8 @@ from typing import Self
 
 from orchestrator.errors import InvalidInput
 
+_NEWEST = (0, 33, 0)
+
 
 class Era(Enum):
     """Who decides where layers go."""
@@ -25,7 +27,10 @@ class Era(Enum):
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class ServerVersion:
-    """A version of Ollama; pre-releases count as their release."""
+    """A version of Ollama; pre-releases count as their release.
+
+    "0.0.0" is what a build from source calls itself: it is taken for the newest.
+    """
 
     numbers: tuple[int, int, int]
 
@@ -37,7 +42,8 @@ class ServerVersion:
             raise InvalidInput(
                 f"{text!r} is not an Ollama version", hint="write it as 0.9.3: --server-version"
             )
-        return cls((int(found[1]), int(found[2]), int(found[3] or 0)))
+        numbers = (int(found[1]), int(found[2]), int(found[3] or 0))
+        return cls(numbers if any(numbers) else _NEWEST)
 
     def __lt__(self, other: "ServerVersion") -> bool:
         return self.numbers < other.numbers
@@ -63,5 +69,5 @@ class ServerVersion:
         return ".".join(map(str, self.numbers))
 
 
-NEWEST = ServerVersion((0, 33, 0))
+NEWEST = ServerVersion(_NEWEST)
 """The physics that an estimate without a server version assumes."""

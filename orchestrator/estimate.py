@@ -1,6 +1,6 @@
 """Memory and speed of one model in one placement: what a plan promises and a bench grades."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,13 +104,15 @@ def estimate(
 ) -> Estimate:
     """Add up what `load` takes in `placement`; speed only when a machine is given."""
     shape, run, weights = load.shape, load.run, load.weights
-    parts = [_card(load, placement, share) for share in placement.shares]
-    on_cards = sum(p.layers for p in placement.shares)
-    host_weights = weights.total_bytes - memory.suffix_bytes(weights.per_layer_bytes, on_cards)
-    output_on_card = any(s.output for s in placement.shares)
-    host_weights -= weights.output_bytes if output_on_card else 0
     kv_layers = memory.kv_by_layer(shape, run)
-    host_kv = sum(kv_layers) - memory.suffix_bytes(kv_layers, on_cards)
+    first = shape.block_count - sum(s.layers for s in placement.shares)
+    host_weights = weights.total_bytes - sum(weights.per_layer_bytes[first:])
+    host_weights -= weights.output_bytes if any(s.output for s in placement.shares) else 0
+    host_kv = sum(kv_layers[:first])
+    parts = []
+    for share in placement.shares:  # layers are offloaded from the last one on, in order of cards
+        parts.append(_card(load, placement, share, slice(first, first + share.layers), kv_layers))
+        first += share.layers
     compute_host = memory.output_buffer_bytes(shape, run)
     if placement.kind == "cpu":
         compute_host += memory.compute_bytes(shape, run, "cpu")
@@ -151,21 +153,21 @@ class _CardParts:
         return self.weights + self.kv + self.compute + self.overhead
 
 
-def _card(load: Load, placement: Placement, share: Share) -> _CardParts:
-    """Bytes of one card. Layers are alike, so which of them it gets does not matter here."""
+def _card(
+    load: Load, placement: Placement, share: Share, layers: slice, kv_layers: Sequence[int]
+) -> _CardParts:
+    """Bytes of one card that holds these layers."""
     shape, run = load.shape, load.run
-    weights = memory.suffix_bytes(load.weights.per_layer_bytes, share.layers)
+    weights = sum(load.weights.per_layer_bytes[layers])
     weights += load.output_bytes if share.output else 0
-    compute = memory.compute_bytes(shape, run, "cuda")
+    compute = memory.compute_bytes(shape, run, load.device)
     if placement.kind == "gpu" and len(placement.shares) > 1:
         compute += memory.pipeline_bytes(shape, run)
     if placement.kind == "split" and share is placement.shares[0]:
-        # The output matrix stays on the host and is staged on the first card in its own type.
-        staged = 4 * run.batch * (shape.embedding_length + shape.vocab_size)
-        compute = max(compute, staged + load.weights.output_bytes)
+        compute = max(compute, memory.staging_bytes(shape, run, load.weights))
     return _CardParts(
         weights=weights,
-        kv=memory.suffix_bytes(memory.kv_by_layer(shape, run), share.layers),
+        kv=sum(kv_layers[layers]),
         compute=compute,
         overhead=memory.DRIVER_CONTEXT_BYTES,
     )

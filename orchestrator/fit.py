@@ -1,27 +1,27 @@
 """Whether one candidate fits a machine and its server: a fit with its estimate, or a rejection."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.budget import Budget
-from orchestrator.era import ServerVersion
+from orchestrator.era import NEWEST, ServerVersion
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.gguf.layout import spread
 from orchestrator.machine import Machine
 from orchestrator.memory import Device
 from orchestrator.model import Candidate, Target
-from orchestrator.placement import Kind, Load, Placement, everywhere, place
+from orchestrator.placement import Card, Kind, Load, Placement, everywhere, place
 from orchestrator.profile import Profile
-from orchestrator.settings import Wishes, effective
-from orchestrator.units import GIB, gb, gib
+from orchestrator.settings import Wishes, effective, slots_are_automatic
+from orchestrator.units import GIB, MIB, gb, gib
 
 Reason = Literal[
     "memory", "speed", "speed_unknown", "disk", "licence", "server", "context", "unavailable",
     "unsupported", "policy",
 ]  # fmt: skip
 _DISK_MARGIN, _DISK_SPARE_BYTES = 1.02, GIB
-_SUPPORTED = (
+SUPPORTED = (
     "qwen2", "qwen3", "llama", "qwen3moe", "deepseek2", "qwen3next", "qwen35", "qwen35moe",
     "qwen25vl", "qwen3vl", "qwen3vlmoe",
 )  # fmt: skip
@@ -81,12 +81,11 @@ def judge(candidate: Candidate, terms: Terms, wish: Kind | Literal["any"]) -> Fi
     """Return the candidate's fit in the wished placement ("any": what the server would do)."""
     if refused := _refused(candidate, terms):
         return refused
-    fit = predicted(candidate, terms, cpu=wish == "cpu")
-    kind = fit.placement.kind
-    if wish == "gpu" and kind != "gpu":
+    found = _placed(candidate, terms, cpu=wish == "cpu")
+    kind = found.placement.kind
+    if (wish == "gpu" and kind != "gpu") or (wish == "split" and kind == "cpu"):
         return _too_big_for_cards(candidate, terms)
-    if wish == "split" and kind == "cpu":
-        return _too_big_for_cards(candidate, terms)
+    fit = _fit(candidate, terms, found)
     short, where = shortfall(fit.estimate, terms.budget)
     if short:
         need = gib(fit.estimate.total_bytes)
@@ -105,7 +104,7 @@ def _refused(candidate: Candidate, terms: Terms) -> Rejection | None:
     tag, needed = candidate.tag, candidate.min_server_version
     if candidate.format != "gguf":
         return Rejection(tag=tag, reason="unsupported", detail=f"{candidate.format}, not GGUF")
-    if candidate.architecture.name not in _SUPPORTED:
+    if candidate.architecture.name not in SUPPORTED:
         detail = f"architecture {candidate.architecture.name} is unknown, and not guessed"
         return Rejection(tag=tag, reason="unsupported", detail=detail)
     if not candidate.commercial_use and not terms.profile.allow_licence:
@@ -123,23 +122,50 @@ def _refused(candidate: Candidate, terms: Terms) -> Rejection | None:
 
 def predicted(candidate: Candidate, terms: Terms, *, cpu: bool = False) -> Fit:
     """Estimate in the placement of the server, whether or not it fits; without cards, on a CPU."""
+    return _fit(candidate, terms, _placed(candidate, terms, cpu=cpu))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Placed:
+    loading: "_Loading"
+    placement: Placement
+
+
+def _placed(candidate: Candidate, terms: Terms, *, cpu: bool) -> _Placed:
+    """Return where the server puts the candidate; what finds no place on cards runs on the CPU."""
     cards = () if cpu else terms.budget.cards
-    device: Device = "cpu"
-    if cards:
-        device = "metal" if cards[0].metal else "cuda"
-    load = loading(candidate, terms, device)
-    placed = place(load.load, cards) if cards else everywhere(load.load, layers=0)
-    if cards and placed.kind == "cpu":
-        return predicted(candidate, terms, cpu=True)
+    tries = _tries(terms) if cards else ()
+    for each in tries:
+        loading = _loading(candidate, each, _device(cards))
+        placement = place(loading.load, cards)
+        if placement.kind == "gpu" or (placement.kind == "split" and each is tries[-1]):
+            return _Placed(loading=loading, placement=placement)
+    loading = _loading(candidate, terms, "cpu")
+    return _Placed(loading=loading, placement=everywhere(loading.load, layers=0))
+
+
+def _tries(terms: Terms) -> tuple[Terms, ...]:
+    """Return what is tried on cards: a server that chooses its slots itself ends with one."""
+    settings = terms.machine.server.settings
+    if not slots_are_automatic(terms.wishes, settings, terms.version or NEWEST):
+        return (terms,)
+    return terms, replace(terms, wishes=replace(terms.wishes, parallel=1))
+
+
+def _device(cards: Sequence[Card]) -> Device:
+    return "metal" if cards[0].metal else "cuda"
+
+
+def _fit(candidate: Candidate, terms: Terms, found: _Placed) -> Fit:
     return Fit(
         candidate=candidate,
         estimate=estimate(
             target_of(candidate, terms.machine.server.version),
-            load.load,
-            placed,
+            found.loading.load,
+            found.placement,
             machine=terms.machine,
             prompt_tokens=terms.prompt_tokens,
-            requested=load.requested,
+            requested=found.loading.requested,
         ),
     )
 
@@ -150,7 +176,7 @@ class _Loading:
     requested: dict[str, Any]
 
 
-def loading(candidate: Candidate, terms: Terms, device: Device) -> _Loading:
+def _loading(candidate: Candidate, terms: Terms, device: Device) -> _Loading:
     """Return the load of a candidate with the settings that the server will give it."""
     profile, settings = terms.profile, terms.machine.server.settings
     default = profile.context_cpu if device == "cpu" else profile.context_gpu
@@ -167,6 +193,7 @@ def loading(candidate: Candidate, terms: Terms, device: Device) -> _Loading:
         shape=candidate.architecture,
         weights=spread(candidate),
         run=found.run,
+        device=device,
         overhead_bytes=settings.gpu_overhead_bytes or 0,
         fit_target_bytes=settings.fit_target_bytes,
         spread=bool(settings.sched_spread),
@@ -190,7 +217,9 @@ def shortfall(found: Estimate, allowed: Budget) -> tuple[int, str]:
     """Return how many bytes are missing and where: a card, the host, or the cap."""
     free = {c.index: c.free_bytes for c in allowed.cards}
     over = [(d.bytes - free.get(d.index, 0), f"on GPU {d.index}") for d in found.devices]
-    over.append((found.host_bytes - allowed.host_bytes, "of host memory"))
+    pooled = {c.index for c in allowed.cards if c.unified}
+    on_host = found.host_bytes + sum(d.bytes for d in found.devices if d.index in pooled)
+    over.append((on_host - allowed.host_bytes, "of host memory"))
     if allowed.cap_bytes is not None:
         over.append((found.total_bytes - allowed.cap_bytes, "of --max-memory"))
     worst = max(over, key=lambda o: o[0])
@@ -198,23 +227,33 @@ def shortfall(found: Estimate, allowed: Budget) -> tuple[int, str]:
 
 
 def _too_big_for_cards(candidate: Candidate, terms: Terms) -> Rejection:
-    """Say what a run wholly on GPUs would need, against what they have."""
+    """Say what a run on GPUs would need, against what they have."""
     cards = terms.budget.cards
-    if not cards:
-        return Rejection(tag=candidate.tag, reason="memory", detail="there is no usable GPU")
-    load = loading(candidate, terms, "metal" if cards[0].metal else "cuda").load
-    target = target_of(candidate, terms.machine.server.version)
-    whole = estimate(target, load, everywhere(load, cards[0].index))
+    load = _loading(candidate, _tries(terms)[-1], _device(cards) if cards else "cuda").load
+    whole = estimate(target_of(candidate, None), load, everywhere(load))
     need, free = whole.devices[0].bytes, sum(c.free_bytes for c in cards)
-    short = max(1, need - free)
-    if need > free:
-        detail = f"needs {gib(need)} on GPU at context {load.run.context}; {gib(free)} is free"
+    short, detail = need - free, f"needs {gib(need)} on GPU at context {load.run.context}; "
+    if not cards:
+        detail += "there is no usable GPU"
+    elif short > 0:
+        detail += f"{gib(free)} is free"
     else:
-        detail = (
-            f"needs {gib(need)} of {gib(free)}, but this server would not place all "
-            f"{load.shape.layers} layers on GPU"
+        short = _more_needed(load, cards, need)
+        detail += (
+            f"{gib(free)} is free, but this server places all {load.shape.layers} layers on GPU "
+            f"only with {gib(short)} more"
         )
     return Rejection(tag=candidate.tag, reason="memory", short_by_bytes=short, detail=detail)
+
+
+def _more_needed(load: Load, cards: Sequence[Card], most: int) -> int:
+    """Return how much more free memory, alike on every card, lets the server place all layers."""
+    low, high = 0, 2 * most
+    while high - low > 16 * MIB:
+        middle = (low + high) // 2
+        roomier = [replace(c, free_bytes=c.free_bytes + middle) for c in cards]
+        low, high = (low, middle) if place(load, roomier).kind == "gpu" else (middle, high)
+    return high * len(cards)
 
 
 def _disk(candidate: Candidate, terms: Terms) -> Rejection | None:

@@ -8,6 +8,7 @@ from orchestrator import log
 from orchestrator.fit import Fit
 from orchestrator.ledger import Ledger
 from orchestrator.order import Order
+from orchestrator.profile import Profile
 from orchestrator.progress import Progress
 from orchestrator.source.starter import Starter
 from orchestrator.survey import Survey
@@ -29,16 +30,17 @@ def kept(order: Order, seen: Survey, fit: Fit, progress: Progress) -> dict[str, 
     """Return the current deployment if `fit` is no reason to replace it, loaded again if needed.
 
     A good deployment gives way only to a better one that was seen twice, 10 minutes apart; a
-    starter model gives way at once, and so does one that was asked for in other words.
+    starter model gives way at once, and so does one that was asked for in other words, or that
+    does not hold by the terms of today.
     """
     serves = current(order, seen)
-    if serves is None:
+    if serves is None or not holds(serves, order.profile):
         return None
     if not _same(serves, fit):
         replaceable = serves["requested"] != order.asked or serves["source"] == Starter.name
         if replaceable or not _stays(order, serves, fit, progress):
             return None
-    _reload(order, seen, serves, progress)
+    reload(order, seen, serves, progress)
     log.event("deployment.kept", tag=serves["tag"])
     return {**serves, "changed": False}
 
@@ -62,7 +64,21 @@ def _stays(order: Order, serves: Mapping[str, Any], fit: Fit, progress: Progress
     return True
 
 
-def _reload(order: Order, seen: Survey, serves: Mapping[str, Any], progress: Progress) -> None:
+def holds(serves: Mapping[str, Any], profile: Profile) -> bool:
+    """Whether what was measured at deployment passes the profile's terms as they are now."""
+    for check in serves["verdict"]["checks"]:
+        if check["name"].startswith("memory") and check["error"] is not None:
+            if abs(check["error"]) > profile.memory_warn:
+                return False
+        elif check["name"] == "decode speed" and serves["placement"] != "gpu":
+            clean = check["outcome"] != "unverified"
+            if clean and (check["measured"] or 0) < profile.min_tps:
+                return False
+    return True
+
+
+def reload(order: Order, seen: Survey, serves: Mapping[str, Any], progress: Progress) -> None:
+    """Load what serves unless it is in memory."""
     names = (serves["model"], serves["alias"])
     if any(seen.server.claim(name) for name in names):
         return

@@ -156,9 +156,20 @@ class Ledger:
 
 
 def _migrate(db: sqlite3.Connection) -> None:
+    if _version(db) >= len(_MIGRATIONS):
+        return
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        # Read again: another run may have been first.
+        for number, script in enumerate(_MIGRATIONS[(done := _version(db)) :], done + 1):
+            for statement in script.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+
+
+def _version(db: sqlite3.Connection) -> int:
     [version] = db.execute("PRAGMA user_version").fetchone()
-    for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-        db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+    return int(version)
 
 
 def _restate(db: sqlite3.Connection, key: tuple[str, str], before: str, after: str) -> None:

@@ -172,6 +172,8 @@ class _Reader:
         if kind is int and isinstance(value, int | float) and (whole or type(value) is int):
             if value < 0:
                 raise self.wrong(path, f"{value} is negative")
+            if value >= 2**63:
+                raise self.wrong(path, f"{_shown(value)} is out of range")
             return int(value)
         if (kind is str and isinstance(value, str)) or (kind is bool and isinstance(value, bool)):
             return value

@@ -6,7 +6,6 @@ Symbols: C tokens in the cache, B batch, M = B*C, E embedding, F feed-forward, V
 H heads; 4 bytes an f32, 2 an f16.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -132,6 +131,17 @@ def pipeline_bytes(shape: Architecture, run: Run) -> int:
     return 16 * be + (16 * m if run.flash_attention else 3 * mask)
 
 
+def staging_bytes(shape: Architecture, run: Run, weights: Weights) -> int:
+    """Return the first card's buffer where the output layer stays on the host, before 0.30.
+
+    The output matrix is staged there in its own type, beside the logits.
+    """
+    if run.version.era is Era.LLAMA_SERVER:
+        return 0
+    output = weights.output_bytes + (weights.embedding_bytes if shape.tied_embeddings else 0)
+    return 4 * run.batch * (shape.embedding_length + shape.vocab_size) + output
+
+
 def output_buffer_bytes(shape: Architecture, run: Run) -> int:
     """Return the logits and embeddings that the server reads back, one row a slot."""
     return 4 * (shape.vocab_size + shape.embedding_length) * run.parallel
@@ -147,8 +157,3 @@ def resident_bytes(shape: Architecture, run: Run, weights: Weights, prompt_token
     touched = 4 * b * h * prompt_tokens + 4 * b * prompt_tokens + 4 * b * (4 * e + 2 * f)
     process = _RUNNER_BYTES + int(_RUNNER_BYTES_PER_TOKEN * shape.vocab_size)
     return weights.total_bytes + sum(kv_by_layer(shape, run)) + process + touched
-
-
-def suffix_bytes(parts: Sequence[int], count: int) -> int:
-    """Return the sum of the last `count` parts: layers are offloaded from the last one on."""
-    return sum(parts[len(parts) - count :]) if count else 0

@@ -4,27 +4,33 @@ Facts: llm/memory.go at 0.9.3, llm/server.go at 0.20, llama.cpp's common/fit at 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator import memory
 from orchestrator.era import Era
-from orchestrator.memory import Run
+from orchestrator.memory import Device, Run
 from orchestrator.model import Architecture, Weights
 from orchestrator.units import MIB
 
 Kind = Literal["gpu", "split", "cpu"]
 _MINIMUM_BYTES = 457 * MIB
 _FIT_TARGET_BYTES = 1024 * MIB
+_OLD_RUNNER = ("qwen2", "llama")  # llama.cpp's runner kept the old graph sizes until 0.30
+_ALONE_SHARE = 0.8  # of a card's free memory: up to there a model is put on that card alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """An accelerator as placement sees it; `free_bytes` is what the server may plan with."""
+    """An accelerator as placement sees it; `free_bytes` is what the server may plan with.
+
+    `unified` says that its memory is the host's.
+    """
 
     index: int
     free_bytes: int
     metal: bool = False
+    unified: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +69,7 @@ class Load:
     shape: Architecture
     weights: Weights
     run: Run
+    device: Device = "cuda"
     overhead_bytes: int = 0
     fit_target_bytes: int | None = None
     spread: bool = False
@@ -82,11 +89,8 @@ class Load:
 
 def place(load: Load, cards: Sequence[Card]) -> Placement:
     """Return what the server of `load.run.version` does on these cards."""
-    ordered = sorted(cards, key=lambda c: c.free_bytes, reverse=True)
-    groups = [] if load.spread else [[c] for c in ordered[:1]]
-    groups += [ordered] if len(ordered) > 1 or load.spread else []
     best = Placement(shares=(), total_layers=load.shape.layers)
-    for group in groups:
+    for group in _groups(load, cards):
         shares = _fill(load, group)
         placed = Placement(shares=shares, total_layers=load.shape.layers)
         if placed.kind == "gpu":
@@ -94,6 +98,26 @@ def place(load: Load, cards: Sequence[Card]) -> Placement:
         if placed.gpu_layers > best.gpu_layers:
             best = placed
     return best
+
+
+def _groups(load: Load, cards: Sequence[Card]) -> list[list[Card]]:
+    """Return the sets of cards that the server tries in turn, most free memory first."""
+    ordered = sorted(cards, key=lambda c: c.free_bytes, reverse=True)
+    if load.spread or len(ordered) < 2:
+        return [ordered]
+    era = load.run.version.era
+    if era is Era.MEASURED:  # as few cards as possible
+        return [ordered[: n + 1] for n in range(len(ordered))]
+    if era is Era.LLAMA_SERVER and server_bytes(load) > _ALONE_SHARE * ordered[0].free_bytes:
+        return [ordered]
+    return [ordered[:1], ordered]
+
+
+def server_bytes(load: Load) -> int:
+    """Return what Ollama from 0.30 on predicts, to decide whether one card will do."""
+    shape, width = load.shape, load.shape.embedding_length // load.shape.head_count
+    cache = 4 * shape.block_count * shape.head_count_kv * width * load.run.context_total
+    return load.weights.total_bytes + cache
 
 
 def everywhere(load: Load, index: int = 0, layers: int | None = None) -> Placement:
@@ -108,16 +132,28 @@ def everywhere(load: Load, index: int = 0, layers: int | None = None) -> Placeme
 
 
 def _fill(load: Load, cards: Sequence[Card]) -> tuple[Share, ...]:
-    """Hand layers out from the last to the first, then the output layer."""
+    """Return what each card gets; the measured era starts again when the output does not fit."""
+    shares = _handed_out(load, cards, _room(load, cards))
+    whole = any(s.output for s in shares)
+    if whole or load.run.version.era is not Era.MEASURED:
+        return shares
+    staged = memory.staging_bytes(load.shape, load.run, load.weights)
     room = _room(load, cards)
+    room[0] -= max(0, staged - _graph(load, several=len(cards) > 1))
+    return tuple(replace(s, output=False) for s in _handed_out(load, cards, room))
+
+
+def _handed_out(load: Load, cards: Sequence[Card], room: list[int]) -> tuple[Share, ...]:
+    """Hand layers out from the last to the first, then the output layer."""
+    sizes = load.layer_bytes
     count = [0] * len(cards)
-    open_cards = [i for i in range(len(cards)) if room[i] > 2 * load.layer_bytes[0]]
+    open_cards = [i for i in range(len(cards)) if room[i] > 2 * sizes[0]]
     if not open_cards:
         return ()
     if load.run.version.era is Era.ESTIMATE:
         for i in open_cards:  # one extra layer a card is kept as a buffer
-            room[i] -= load.layer_bytes[0]
-    for step, size in enumerate(reversed(load.layer_bytes)):
+            room[i] -= sizes[0]
+    for step, size in enumerate(reversed(sizes)):
         while open_cards and room[i := open_cards[step % len(open_cards)]] <= size:
             open_cards.remove(i)
         if not open_cards:
@@ -137,19 +173,22 @@ def _fill(load: Load, cards: Sequence[Card]) -> tuple[Share, ...]:
 
 def _room(load: Load, cards: Sequence[Card]) -> list[int]:
     """Return what each card has left for layers by the rules of the era."""
-    era, run = load.run.version.era, load.run
-    several = len(cards) > 1
-    if era is Era.ESTIMATE:
-        full, partial = graph_bytes(load.shape, run)
-        graph = partial if several else max(full, partial)
-        aside = _MINIMUM_BYTES + load.overhead_bytes + graph
-        return [c.free_bytes - aside for c in cards]
-    graph = memory.compute_bytes(load.shape, run, "cuda")
-    graph += memory.pipeline_bytes(load.shape, run) if several else 0
-    if era is Era.MEASURED:
-        return [c.free_bytes - _MINIMUM_BYTES - load.overhead_bytes - graph for c in cards]
-    target = _FIT_TARGET_BYTES if load.fit_target_bytes is None else load.fit_target_bytes
-    return [c.free_bytes - target - graph for c in cards]
+    aside = _MINIMUM_BYTES + load.overhead_bytes
+    if load.run.version.era is Era.LLAMA_SERVER:
+        target = load.fit_target_bytes
+        aside = _FIT_TARGET_BYTES if target is None else target
+    aside += _graph(load, several=len(cards) > 1)
+    return [c.free_bytes - aside for c in cards]
+
+
+def _graph(load: Load, *, several: bool) -> int:
+    """Return the compute buffer that the server counts with on each card."""
+    shape, run, era = load.shape, load.run, load.run.version.era
+    if era is Era.ESTIMATE or (era is Era.MEASURED and shape.name in _OLD_RUNNER):
+        full, partial = graph_bytes(shape, run)
+        return partial if several else max(full, partial)
+    graph = memory.compute_bytes(shape, run, load.device)
+    return graph + (memory.pipeline_bytes(shape, run) if several else 0)
 
 
 def graph_bytes(shape: Architecture, run: Run) -> tuple[int, int]:

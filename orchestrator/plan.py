@@ -7,7 +7,7 @@ from typing import Any, Literal
 from orchestrator.budget import Budget, budget
 from orchestrator.fit import Fit, Rejection, Terms, judge
 from orchestrator.machine import Machine
-from orchestrator.model import Candidate
+from orchestrator.model import BITS_PER_WEIGHT, Candidate
 from orchestrator.placement import Kind
 from orchestrator.profile import Profile
 from orchestrator.settings import Wishes
@@ -111,10 +111,10 @@ def eligible(candidates: Iterable[Candidate], profile: Profile) -> list[Candidat
 def order(candidates: Iterable[Candidate], profile: Profile) -> list[Candidate]:
     """Rank: family, total parameters, newest release, finest quantization."""
 
-    def key(c: Candidate) -> tuple[int, int, int, int, str]:
+    def key(c: Candidate) -> tuple[int, int, int, float, str]:
         rank = profile.rank(c.family)
-        fineness = c.file_bytes  # of one model a finer quantization is a larger file
-        newest = int(c.released.replace("-", "") or 0)
+        fineness = BITS_PER_WEIGHT.get(c.quantization, 0.0)
+        newest = int(c.released.replace("-", "").ljust(8, "0"))  # of some only the month is known
         last = len(profile.families)
         return (last if rank is None else rank, -c.parameters_total, -newest, -fineness, c.tag)
 
@@ -207,7 +207,12 @@ def _why(search: _Search, chosen: Fit | None, wish: Wish, *, slow: bool) -> str:
     if chosen is None:
         return "nothing fits"
     allowed, found = search.terms.budget, chosen.estimate
-    budget_text = f"{gib(found.total_bytes)} of {gib(allowed.bytes)} ({allowed.basis})"
+    have = f"{gib(allowed.bytes)} ({allowed.basis})"
+    if allowed.cards and found.placement.kind == "cpu":
+        have = f"{gib(allowed.host_bytes)} (host memory; the GPUs are too small for it)"
+    elif allowed.cards and found.placement.kind == "split":
+        have = f"{gib(allowed.bytes)} ({allowed.basis}) and {gib(allowed.host_bytes)} on the host"
+    budget_text = f"{gib(found.total_bytes)} of {have}"
     if slow:
         return f"the smallest that fits: {budget_text}; nothing reaches the floor in speed"
     text = f"the first in the order of profile {search.terms.profile.name} that fits: {budget_text}"
@@ -223,7 +228,7 @@ def _warnings(search: _Search, chosen: Fit | None, *, slow: bool) -> tuple[str, 
     notes = [
         f"{key} {wish['asked']} asked: {wish['reason']}" for key, wish in found.requested.items()
     ]
-    if slow and found.speed:
-        likely = found.speed.decode_tps[1]
-        notes.append(f"about {likely:.1f} tokens/s, below the floor of {floor:g} (--min-tps)")
+    if slow:
+        likely = f"about {found.speed.decode_tps[1]:.1f}" if found.speed else "an unknown number of"
+        notes.append(f"{likely} tokens/s; the floor of {floor:g} (--min-tps) is not known to hold")
     return tuple(notes)

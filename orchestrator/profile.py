@@ -1,8 +1,10 @@
 """Profiles: what a person wants, from a TOML file < environment < flags; who set what is kept."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import isfinite
 from typing import Any, Literal
 
 from orchestrator.errors import ProfileInvalid
@@ -10,6 +12,7 @@ from orchestrator.model import BITS_PER_WEIGHT
 from orchestrator.units import parse_size
 
 PlacementWish = Literal["auto", "gpu", "split", "cpu", "any"]
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _PLACEMENTS = ("auto", "gpu", "split", "cpu", "any")
 _ENVIRONMENT = "DEPLOY_"
 
@@ -37,6 +40,7 @@ class Profile:
     keep_alive: float | str = -1
     memory_pass: float = 0.10
     memory_warn: float = 0.25
+    validation_s: float = 45.0
     allow_licence: bool = False
     registry: str | None = None
     catalog: str | None = None
@@ -94,6 +98,7 @@ _SCALARS: dict[str, type | tuple[type, ...]] = {
     "min_tps": (int, float),
     "memory_pass": (int, float),
     "memory_warn": (int, float),
+    "validation_s": (int, float),
     "keep_alive": (int, float, str),
     "placement": str,
     "alias": str,
@@ -117,6 +122,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:  # noqa: ANN401 - TOML
     kind: Any = _SCALARS[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ProfileInvalid(f"{origin}: {key} = {value!r} has the wrong type")
+    if isinstance(value, float) and not isfinite(value):
+        raise ProfileInvalid(f"{origin}: {key} = {value!r} is no number")
     if isinstance(value, int | float) and value < _MINIMUM.get(key, 0):
         raise ProfileInvalid(f"{origin}: {key} = {value!r}; at least {_MINIMUM.get(key, 0)}")
     if key == "placement" and value not in _PLACEMENTS:
@@ -158,7 +165,7 @@ def _read(key: str, text: Any, origin: str) -> Any:  # noqa: ANN401 - TOML or en
             return parse_size(str(text))
         if kind is int:
             return int(text)
-        if kind == (int, float):
+        if kind == (int, float) or (key == "keep_alive" and _NUMBER.fullmatch(str(text))):
             return float(text)
     except ValueError as e:
         raise ProfileInvalid(f"{origin}={text}: {e}") from e

@@ -20,7 +20,8 @@ from orchestrator.server import LoadTiming, Server
 from orchestrator.server.shown import Claim
 from orchestrator.units import duration
 
-_PATIENCE = 2.5  # times the budget: a busy box slows down, it must not hold the loop for ever
+# A busy box slows down, it must not hold the loop for ever: times the budget, and at least.
+_PATIENCE, _PATIENCE_S = 2.5, 90.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +37,7 @@ class Subject:
     min_tps: float
     tolerances: Tolerances
     keep_alive: float | str
+    budget_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,8 +96,15 @@ def _measure(server: Server, subject: Subject, progress: Progress, effort: str) 
         progress.tick(f"measuring {subject.name}: {at.stage}{step}{left}")
 
     options = subject.options
-    workload = prepare(server, subject.name, options=options, effort=EFFORTS[effort], report=report)
-    limit_s = _PATIENCE * EFFORTS[effort].budget_s
+    budget_s = subject.budget_s or EFFORTS[effort].budget_s
+    workload = prepare(
+        server,
+        subject.name,
+        options=options,
+        effort=EFFORTS[effort],
+        budget_s=budget_s,
+        report=report,
+    )
     return measure(
         server,
         subject.name,
@@ -103,7 +112,7 @@ def _measure(server: Server, subject: Subject, progress: Progress, effort: str) 
         plan=workload,
         report=report,
         noise=ForeignCpu(subject.machine.server.pid),
-        deadline=time.perf_counter() + limit_s,
+        deadline=time.perf_counter() + max(_PATIENCE * budget_s, _PATIENCE_S),
     )
 
 

@@ -11,6 +11,7 @@ from orchestrator.memory import KV_BYTES, Device, KvType, Run
 
 _DEFAULT_CONTEXT = 4096
 _DEFAULT_BATCH = 512
+_MOST = 2**31 - 1  # llama.cpp counts tokens in 32 bits
 _AUTO_PARALLEL_UNTIL = ServerVersion((0, 9, 7))
 _AUTO_PARALLEL = 2
 
@@ -46,7 +47,7 @@ def effective(
 
     `version` overrides the machine's.
 
-    Raises InvalidInput: a number below 1, or a quantized KV cache without flash attention.
+    Raises InvalidInput: a number out of range, or a quantized KV cache without flash attention.
     """
     _check(wishes)
     server = machine.server if machine else None
@@ -59,7 +60,7 @@ def effective(
         requested["context"] = {"asked": context, "reason": f"trained for {trained_context}"}
         context = trained_context
     parallel = _parallel(wishes, settings, known if machine else NEWEST, requested)
-    flash = _flash(wishes, settings, known, device, requested, at_face_value=machine is None)
+    flash = _flash(wishes, settings, known, device, requested, machine)
     run = Run(
         context=context,
         parallel=parallel,
@@ -74,8 +75,9 @@ def effective(
 def _check(wishes: Wishes) -> None:
     for name in ("context", "parallel", "num_batch"):
         value = getattr(wishes, name)
-        if value is not None and value < 1:
-            raise InvalidInput(f"--{name.replace('_', '-')} {value}: must be at least 1")
+        if value is not None and not 1 <= value <= _MOST:
+            most = "at least 1" if value < 1 else f"at most {_MOST}"
+            raise InvalidInput(f"--{name.replace('_', '-')} {value}: must be {most}")
     quantized = wishes.kv_cache_type not in (None, "f16")
     if quantized and wishes.flash_attention is False:
         raise InvalidInput(
@@ -97,23 +99,38 @@ def _parallel(
     return _AUTO_PARALLEL if version < _AUTO_PARALLEL_UNTIL else 1
 
 
+def slots_are_automatic(wishes: Wishes, settings: ServerSettings, version: ServerVersion) -> bool:
+    """Whether the server takes two slots where they fit wholly on GPUs or on the CPU, else one."""
+    return not (settings.num_parallel or wishes.parallel) and version < _AUTO_PARALLEL_UNTIL
+
+
 def _flash(
     wishes: Wishes,
     settings: ServerSettings,
     version: ServerVersion,
     device: Device,
     requested: dict[str, Any],
-    *,
-    at_face_value: bool,
+    machine: Machine | None,
 ) -> bool:
     wish = settings.flash_attention if wishes.flash_attention is None else wishes.flash_attention
-    if at_face_value:
+    if machine is None:
         return True if wish is None else wish
-    if device == "cpu" and not version.flash_by_default:
-        if wish:
-            requested["flash_attention"] = {"asked": True, "reason": f"ignored: CPU, {version}"}
+    why = _no_flash(machine, device, version)
+    if why and wish:
+        requested["flash_attention"] = {"asked": True, "reason": f"ignored: {why}, {version}"}
+    if why:
         return False
     return version.flash_by_default if wish is None else wish
+
+
+def _no_flash(machine: Machine, device: Device, version: ServerVersion) -> str:
+    """Return why this server never uses flash attention there, or ""."""
+    if device == "cpu":
+        return "" if version.flash_by_default else "CPU"
+    # Its CUDA kernels need compute capability 6.0, and miss 7.2 (Jetson Xavier); one card decides.
+    numbers = [(a.compute_capability or "").split(".") for a in machine.usable]
+    old = any(n[0].isdigit() and (int(n[0]) < 6 or n == ["7", "2"]) for n in numbers)
+    return "a GPU is too old" if old else ""
 
 
 def _kv_type(

@@ -7,6 +7,7 @@ from orchestrator.bench.verdict import Tolerances
 from orchestrator.deployment import Made, Names, parameters
 from orchestrator.errors import Inconclusive, OutOfMemory, ServerRefused
 from orchestrator.fit import Fit, Reason, Rejection
+from orchestrator.keep import current
 from orchestrator.ledger import Ledger
 from orchestrator.order import Order
 from orchestrator.plan import Plan
@@ -38,7 +39,7 @@ def settle(
     try:
         proof = prove(seen.server, _subject(order, seen, made), progress)
     except OutOfMemory as e:
-        seen.server.delete(made.names.model)
+        _take_away(order, seen, made)
         return Rejection(tag=fit.candidate.tag, reason="memory", detail=e.what)
     bench = proof.result.to_json()
     if proof.verdict.outcome == "inconclusive":
@@ -82,6 +83,7 @@ def _subject(order: Order, seen: Survey, made: Made) -> Subject:
         min_tps=0.0 if made.fit.placement.kind == "gpu" else profile.min_tps,
         tolerances=Tolerances(memory_pass=profile.memory_pass, memory_warn=profile.memory_warn),
         keep_alive=profile.keep_alive,
+        budget_s=profile.validation_s,
     )
 
 
@@ -92,10 +94,17 @@ def _failed(
     document = made.to_json("failed", proof.estimate, bench, proof.verdict)
     Ledger(order.home.ledger).record_deployment(document, bench, seen.machine.to_json())
     seen.server.unload(made.names.model)
-    seen.server.delete(made.names.model)
+    _take_away(order, seen, made)
     slow = all(c["name"] == "decode speed" for c in _bad(bench))
     reason: Reason = "speed" if slow else "memory"
     return Rejection(tag=made.fit.candidate.tag, reason=reason, detail=_said(bench))
+
+
+def _take_away(order: Order, seen: Survey, made: Made) -> None:
+    """Remove the derived model, unless it is the very one that serves."""
+    serves = current(order, seen)
+    if serves is None or serves["model"] != made.names.model:
+        seen.server.delete(made.names.model)
 
 
 def _accepted(

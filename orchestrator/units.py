@@ -1,6 +1,7 @@
 """Sizes and durations as people write them. Memory is binary (GiB); vendors' figures are GB."""
 
 import re
+from fractions import Fraction
 
 KIB = 1024
 MIB = 1024**2
@@ -25,7 +26,7 @@ def parse_size(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if not found or found[2].upper() not in _FACTORS:
         raise ValueError(f"{text!r} is not a size; write it as 2.5GiB, 512MiB or 24GB")
-    return int(float(found[1]) * _FACTORS[found[2].upper()])
+    return int(Fraction(found[1]) * _FACTORS[found[2].upper()])
 
 
 def gib(size_bytes: float, digits: int = 2) -> str:
@@ -44,9 +45,9 @@ def gb(size_bytes: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration for people: "340 ms", "4.2 s", "3 min 05 s", "1 h 02 min"."""
-    if seconds < 1:
+    if round(seconds, 3) < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

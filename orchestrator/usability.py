@@ -161,8 +161,7 @@ def _numbers(text: str | None) -> tuple[int, ...]:
 
 def _newest_era(version: str | None) -> bool:
     try:
-        server = ServerVersion.parse(version or str(NEWEST))
+        era = ServerVersion.parse(version or str(NEWEST)).era
     except InvalidInput:
         return True
-    # "0.0.0" is what a build from source calls itself.
-    return server.era is Era.LLAMA_SERVER or server.numbers == (0, 0, 0)
+    return era is Era.LLAMA_SERVER

@@ -61,7 +61,10 @@ class BenchResult:
                 "tokens": plan.prompt_tokens,
                 "exact": plan.calibration.exact,
                 "seed": run.seed,
-                "calibration": asdict(plan.calibration),
+                "calibration": {
+                    **asdict(plan.calibration),
+                    "words": list(plan.calibration.words),
+                },
             },
             "generate_tokens": plan.generate_tokens,
             "stopped": run.stopped,

@@ -1,8 +1,10 @@
 """`deploy estimate MODEL`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product, takewhile
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -14,15 +16,17 @@ from orchestrator.cli.render import estimate as render
 from orchestrator.errors import InvalidInput
 from orchestrator.estimate import Estimate
 from orchestrator.estimate import estimate as predict
+from orchestrator.fit import SUPPORTED, target_of
 from orchestrator.gguf import facts, header
 from orchestrator.gguf.layout import at_quantization, spread
-from orchestrator.machine import Machine
+from orchestrator.machine import Machine, ServerSettings
 from orchestrator.machine_file import from_json
 from orchestrator.memory import Device, KvType
-from orchestrator.model import BITS_PER_WEIGHT, Candidate, Target
-from orchestrator.placement import Load, everywhere, place
+from orchestrator.model import BITS_PER_WEIGHT, Candidate
+from orchestrator.placement import Card, Load, everywhere, place
 from orchestrator.settings import Wishes, effective
 
+_ANY_CARD = (Card(index=0, free_bytes=0),)
 _FLASH = {"on": True, "off": False, "auto": None}
 
 
@@ -85,37 +89,61 @@ def estimated(
     gpu_layers: int | None,
 ) -> Estimate:
     """Return the estimate of a candidate on a machine, or on one card that takes it all."""
-    if gpu_layers is not None and gpu_layers < 0:
-        raise InvalidInput(f"--gpu-layers {gpu_layers}: must not be negative")
+    _check(candidate, gpu_layers)
     version = server_version or (machine.server.version if machine else None)
     if machine:
         machine = replace(machine, server=replace(machine.server, version=version))
-    cards = budget(machine, None).cards if machine else ()
-    device: Device = "cuda"
-    if machine and not cards:
-        device = "cpu"
-    elif cards and cards[0].metal:
-        device = "metal"
+    cards = budget(machine, None).cards if machine else _ANY_CARD
+    if gpu_layers and not cards:
+        raise InvalidInput(f"--gpu-layers {gpu_layers}: this machine has no usable GPU")
+    device: Device = "metal" if cards and cards[0].metal else "cuda"
+    load, requested = _load(candidate, wishes, machine, version, device)
+    placement = everywhere(load, cards[0].index if cards else 0, gpu_layers)
+    if machine and gpu_layers is None:
+        placement = place(load, cards)
+    if placement.kind == "cpu":
+        load, requested = _load(candidate, wishes, machine, version, "cpu")
+    return predict(
+        target_of(candidate, version), load, placement, machine=machine, requested=requested
+    )
+
+
+def _check(candidate: Candidate, gpu_layers: int | None) -> None:
+    name, form = candidate.architecture.name, candidate.format
+    if gpu_layers is not None and gpu_layers < 0:
+        raise InvalidInput(f"--gpu-layers {gpu_layers}: must not be negative")
+    if form != "gguf":
+        raise InvalidInput(f"{candidate.tag} is {form}, not GGUF: its memory is not known")
+    if name not in SUPPORTED:
+        raise InvalidInput(
+            f"architecture {name} is unknown, and not guessed",
+            hint=f"known are {', '.join(SUPPORTED)}",
+        )
+
+
+def _load(
+    candidate: Candidate,
+    wishes: Wishes,
+    machine: Machine | None,
+    version: str | None,
+    device: Device,
+) -> tuple[Load, Mapping[str, Any]]:
+    """Return the load with the settings that the machine's server gives it, and changed wishes."""
     trained = candidate.architecture.context_length
     found = effective(
         wishes, trained_context=trained, machine=machine, device=device, version=version
     )
-    load = Load(shape=candidate.architecture, weights=spread(candidate), run=found.run)
-    if gpu_layers is not None or not machine:
-        placement = everywhere(load, layers=gpu_layers)
-    elif cards:
-        placement = place(load, cards)
-    else:
-        placement = everywhere(load, layers=0)
-    target = Target(
-        model=candidate.tag,
-        quantization=candidate.quantization,
-        file_bytes=candidate.file_bytes,
-        parameters_active=candidate.parameters_active,
-        parameters_total=candidate.parameters_total,
-        server_version=version,
+    settings = machine.server.settings if machine else ServerSettings()
+    load = Load(
+        shape=candidate.architecture,
+        weights=spread(candidate),
+        run=found.run,
+        device=device,
+        overhead_bytes=settings.gpu_overhead_bytes or 0,
+        fit_target_bytes=settings.fit_target_bytes,
+        spread=bool(settings.sched_spread),
     )
-    return predict(target, load, placement, machine=machine, requested=found.requested)
+    return load, found.requested
 
 
 def _candidate(model: str) -> Candidate:
@@ -154,9 +182,8 @@ def _quantized(candidate: Candidate, wish: str | None) -> Candidate:
     if name not in BITS_PER_WEIGHT:
         known = ", ".join(BITS_PER_WEIGHT)
         raise InvalidInput(f"--quantize {wish}: unknown quantization", hint=f"one of: {known}")
-    for other in Catalog.bundled().candidates:
-        if (other.model, other.quantization) == (candidate.model, name):
-            return other
+    if twin := _twin(candidate, name):
+        return twin
     size = at_quantization(candidate, name)
     return replace(
         candidate,
@@ -167,3 +194,26 @@ def _quantized(candidate: Candidate, wish: str | None) -> Candidate:
         digest=None,
         weights=None,
     )
+
+
+def _twin(candidate: Candidate, quantization: str) -> Candidate | None:
+    """Return the library's file of the same model at that quantization: the most alike."""
+    if candidate.quantization == quantization:
+        return candidate
+
+    def unlike(other: Candidate) -> tuple[bool, int, str]:
+        shared = max(_shared_start(*pair) for pair in product(candidate.tags, other.tags))
+        return other.kind != candidate.kind, -shared, other.tag
+
+    wanted = (candidate.model, quantization, candidate.format)
+    files = Catalog.bundled().candidates
+    return min(
+        (c for c in files if (c.model, c.quantization, c.format) == wanted),
+        key=unlike,
+        default=None,
+    )
+
+
+def _shared_start(one: str, other: str) -> int:
+    """Return how many characters two tags begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -97,5 +97,5 @@ def read_json(path: str) -> Any:  # noqa: ANN401 - JSON
 
     try:
         return json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise InvalidInput(f"{path}: {e}") from e

@@ -39,13 +39,12 @@ def plan(document: Mapping[str, Any], warnings: Iterable[str] = ()) -> str:
     lines += [nothing_chosen()] if chosen is None else _chosen(chosen)
     lines += [f"warning   {w}" for w in warnings]
     if rejected := document["rejected"]:
-        lines += ["", f"not chosen ({len(rejected)}):"]
-        lines.append(
-            table(
-                ([r["tag"], r["reason"], r["detail"]] for r in _nearest(rejected)),
-                ("tag", "reason", "detail"),
-            )
-        )
+        shown = _nearest(rejected)
+        lines += ["", "not chosen:" if len(shown) == len(rejected) else "not chosen, nearest:"]
+        rows = ([r["tag"], r["reason"], r["detail"]] for r in shown)
+        lines.append(table(rows, ("tag", "reason", "detail")))
+        if hidden := len(rejected) - len(shown):
+            lines.append(f"and {hidden} more: --json lists all")
     return "\n".join(lines)
 
 
@@ -67,12 +66,26 @@ def _chosen(chosen: Mapping[str, Any]) -> list[str]:
     ]
 
 
-_SHOWN = 12
+_SHOWN = 8
+_WORTH_SHOWING = ("memory", "speed", "speed_unknown", "disk", "context", "unavailable", "server")
 
 
 def _nearest(rejected: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return those that are nearest to the pick; --json has all."""
-    return list(rejected[-_SHOWN:])
+    """Return the rejections next to the pick, one a model and reason: the finer files of a model
+    fail for the same reason. --json has all.
+    """
+    if len(rejected) <= _SHOWN:
+        return list(rejected)
+    seen: set[tuple[str, str]] = set()
+    shown: list[Mapping[str, Any]] = []
+    for r in reversed(rejected):
+        key = (r["tag"].partition("-")[0] if ":" in r["tag"] else r["tag"], r["reason"])
+        if r["reason"] in _WORTH_SHOWING and key not in seen:
+            seen.add(key)
+            shown.insert(0, r)
+        if len(shown) == _SHOWN:
+            break
+    return shown or list(rejected[-_SHOWN:])
 
 
 def memory_and_speed(document: Mapping[str, Any]) -> list[str]:

@@ -62,7 +62,10 @@ def stop(as_json: bool, verbose: bool, log_format: str | None) -> None:
         stopped = room.stop(
             Home.of(os.environ), host=room.server_host(os.environ), report=screen.say
         )
-    emit({"schema": 1, **stopped.to_json()}, str(stopped), as_json=as_json)
+    lines = [f"stopped the server at {s.host} (pid {s.pid})" for s in stopped.servers]
+    lines += [f"ended an orphaned runner (pid {p})" for p in stopped.orphans]
+    text = "\n".join(lines) or "no server of ours runs"
+    emit({"schema": 1, **stopped.to_json()}, text, as_json=as_json)
 
 
 @runtime.command()

@@ -1,4 +1,4 @@
-"""Read the header of a GGUF file within bounds; arrays are skipped, only their lengths kept.
+"""Read the header of a GGUF file within bounds; of long arrays only the length is kept.
 
 Layout (ggml/docs/gguf.md): magic, version, tensor count, key count, the keys, the tensor table.
 A hostile file costs at most `LIMIT_BYTES` of reading and one clear error.
@@ -14,6 +14,8 @@ from orchestrator.gguf.types import Tensor, type_name
 LIMIT_BYTES = 64 * 1024**2
 _MAX_ENTRIES = 65_536
 _MAX_STRING = 1024**2
+_MAX_STRINGS = 1024**2  # a vocabulary has up to 262,144 entries
+_KEPT_NUMBERS = 1024  # one a layer: head counts of unlike layers
 _MAX_DIMENSIONS = 4
 _SCALARS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i",
@@ -24,7 +26,7 @@ _STRING, _ARRAY = 8, 9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArrayLength:
-    """Stands for an array value that was skipped."""
+    """Stands for an array value that was skipped: strings, or many numbers."""
 
     length: int
 
@@ -72,14 +74,19 @@ class _Reader:
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
-            return self.skip_array()
+            return self.array()
         raise InvalidInput(f"GGUF header: unknown value type {kind}")
 
-    def skip_array(self) -> ArrayLength:
+    def array(self) -> list[Any] | ArrayLength:
         kind, length = self.scalar("<I"), self.count("array entries", LIMIT_BYTES)
         if kind in _SCALARS:
-            self.take(length * struct.calcsize(_SCALARS[kind]))
+            code = _SCALARS[kind]
+            data = self.take(length * struct.calcsize(code))
+            if length <= _KEPT_NUMBERS:
+                return [value for (value,) in struct.iter_unpack(code, data)]
         elif kind == _STRING:
+            if length > _MAX_STRINGS:
+                raise InvalidInput(f"GGUF header: {length} strings, more than {_MAX_STRINGS}")
             for _ in range(length):
                 self.take(self.count("bytes in a string", _MAX_STRING))
         else:

@@ -32,10 +32,12 @@ def split(shape: Architecture, quantization: str, total: int, candidate: Candida
     embedding = int(cells * (output_bits if shape.tied_embeddings else base) / 8)
     output = 4 * shape.embedding_length
     output += 0 if shape.tied_embeddings else int(cells * output_bits / 8)
-    each = max(0, total - embedding - output) // shape.block_count
+    embedding = min(embedding, total)
+    output = min(output, total - embedding)
+    each = (total - embedding - output) // shape.block_count
     return Weights(
         total_bytes=total,
-        embedding_bytes=min(embedding, total),
+        embedding_bytes=embedding,
         output_bytes=output,
         per_layer_bytes=(each,) * shape.block_count,
         basis=candidate.bytes_basis,

@@ -75,9 +75,8 @@ def _mounts(text: str) -> Iterator[tuple[str, str, list[str] | None]]:
 
 def _upwards(mount: Path, mounted: str, path: str) -> Iterator[Path]:
     inside = path.removeprefix(mounted) if mounted != "/" else path
+    # Folders that are not there limit nothing; the way up ends at the mount in any case.
     folder = mount / inside.lstrip("/")
-    if ".." in folder.parts or not folder.is_dir():
-        folder = mount
     while True:
         yield folder
         if folder == mount:

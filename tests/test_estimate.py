@@ -1,0 +1,188 @@
+"""The sum of the parts: per card, on the host, and in all."""
+
+from dataclasses import replace
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator import memory
+from orchestrator.estimate import Estimate, estimate
+from orchestrator.fit import target_of
+from orchestrator.memory import Run
+from orchestrator.model import Architecture
+from orchestrator.placement import Card, Load, Placement, Share, everywhere, place
+from orchestrator.schema import load as load_schema
+from orchestrator.units import GIB, MIB
+from tests.shapes import CATALOG, load_of, runs, shapes, uneven
+
+TARGET = target_of(CATALOG.find("deepseek-r1:7b"), None)
+LAW = settings(deadline=None, max_examples=80)
+
+
+def of(load: Load, placement: Placement | None = None) -> Estimate:
+    return estimate(TARGET, load, placement or everywhere(load))
+
+
+def on_cpu(tag: str, **settings: Any) -> Estimate:
+    load = load_of(tag, "0.9.3", **settings)
+    return of(load, everywhere(load, layers=0))
+
+
+def test_1_5b_on_the_cpu_is_the_log_to_the_digit() -> None:
+    found = on_cpu("deepseek-r1:1.5b")
+    assert found.weights_bytes / MIB == pytest.approx(1059.89, abs=0.005)
+    assert found.kv_cache_bytes == 112 * MIB
+    assert found.compute_bytes / MIB == pytest.approx(299.75 + 0.59, abs=0.01)
+    assert found.overhead_bytes == 0
+    assert found.devices == ()
+    assert found.host_bytes == found.total_bytes
+
+
+def test_a_card_carries_a_driver_context_and_the_host_the_embedding() -> None:
+    load = load_of("deepseek-r1:7b")
+    found = of(load)
+    assert found.overhead_bytes == 457 * MIB
+    assert found.weights_bytes == load.weights.total_bytes
+    host = found.host_bytes - memory.output_buffer_bytes(load.shape, load.run)
+    host -= memory.host_compute_bytes(load.shape, load.run, 1)
+    leftover = host - load.weights.embedding_bytes
+    assert 0 <= leftover < load.shape.block_count  # bytes that do not divide by the layers
+
+
+def test_tied_embeddings_are_loaded_once_more_on_a_card_only() -> None:
+    load = load_of("qwen2.5:0.5b")
+    assert load.shape.tied_embeddings
+    whole, host = of(load), of(load, everywhere(load, layers=0))
+    assert host.weights_bytes == load.weights.total_bytes
+    assert whole.weights_bytes == load.weights.total_bytes + load.weights.embedding_bytes
+    partly = of(load, everywhere(load, layers=10))
+    assert partly.weights_bytes == load.weights.total_bytes
+
+
+def test_four_cards_take_3_1_gib_of_compute() -> None:
+    load = load_of("deepseek-r1:14b", "0.9.3", 8192)
+    shares = [Share(index=i, layers=12, output=i == 3) for i in range(4)]
+    found = of(load, Placement(shares=tuple(shares), total_layers=49))
+    assert found.compute_bytes / GIB == pytest.approx(3.13, abs=0.05)
+    assert of(load).compute_bytes / GIB == pytest.approx(0.7, abs=0.05)
+
+
+def test_from_0_30_on_a_split_stages_nothing() -> None:
+    load = load_of("deepseek-r1:7b", "0.33.0", flash_attention=True)
+    found = of(load, everywhere(load, layers=10))
+    card = found.devices[0].bytes - found.overhead_bytes - 10 * load.layer_bytes[0]
+    assert card == memory.compute_bytes(load.shape, load.run, "cuda")
+
+
+def test_a_split_stages_the_output_matrix_on_the_first_card() -> None:
+    load = load_of("deepseek-r1:7b", "0.9.3", 2048)
+    found = of(load, everywhere(load, layers=10))
+    staged = 4 * 512 * (load.shape.embedding_length + load.shape.vocab_size)
+    staged += load.weights.output_bytes
+    card = found.devices[0].bytes - found.overhead_bytes - 10 * load.layer_bytes[0]
+    assert card == staged > memory.compute_bytes(load.shape, load.run, "cuda")
+
+
+def test_metal_has_its_own_compute_formula() -> None:
+    load = load_of("deepseek-r1:7b", "0.12.3", 32768)
+    cuda, metal = of(load), of(replace(load, device="metal"))
+    assert cuda.compute_bytes - metal.compute_bytes == 8 * 512 * load.shape.embedding_length
+
+
+def test_resident_memory_is_a_cpu_s_figure_and_no_part_of_the_total() -> None:
+    found = on_cpu("deepseek-r1:1.5b")
+    assert found.resident_bytes is not None
+    assert found.resident_bytes < found.total_bytes
+    assert "prompt of 32 tokens" in found.to_json()["memory"]["basis"]["compute"]
+    assert of(load_of("deepseek-r1:7b")).resident_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "says"),
+    [
+        pytest.param("deepseek-r1:7b", "exact", id="grouped-query"),
+        pytest.param("deepseek-r1:671b", "without split", id="latent-cached-in-full"),
+        pytest.param("qwen3-next:80b", "thinly", id="hybrid"),
+    ],
+)
+def test_the_basis_says_how_sure_the_cache_is(tag: str, says: str) -> None:
+    assert says in of(load_of(tag)).to_json()["memory"]["basis"]["kv_cache"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "version", "sure"),
+    [
+        ("deepseek-r1:7b", "0.9.3", True),
+        ("deepseek-r1:7b", "0.33.0", False),
+        ("qwen3:8b", "0.9.3", False),
+    ],
+)
+def test_the_basis_says_where_compute_is_thinly_verified(
+    tag: str, version: str, sure: bool
+) -> None:
+    basis = of(load_of(tag, version)).to_json()["memory"]["basis"]["compute"]
+    assert version in basis
+    assert ("thinly" not in basis) == sure
+
+
+@pytest.mark.parametrize("tag", ["deepseek-r1:7b", "qwen2.5:0.5b", "qwen3-next:80b"])
+def test_the_document_lists_each_layer_and_the_output_last(tag: str) -> None:
+    load = load_of(tag)
+    document = of(load).to_json()
+    jsonschema.validate(document, load_schema("estimate"))
+    layers = document["memory"]["per_layer"]
+    assert [each["index"] for each in layers] == list(range(load.shape.block_count + 1))
+    assert layers[-1]["weights_bytes"] == load.weights.output_bytes
+    assert layers[-1]["kv_cache_bytes"] == 0
+    cache = sum(each["kv_cache_bytes"] for each in layers)
+    assert cache == document["memory"]["kv_cache_bytes"]
+
+
+def some_load(shape: Architecture, run: Run, sizes: list[int]) -> Load:
+    return Load(shape=shape, run=run, weights=uneven(shape, sizes, 100 * MIB, 300 * MIB))
+
+
+LOADS = st.builds(
+    some_load, shapes(), runs(), st.lists(st.integers(MIB, 400 * MIB), min_size=1, max_size=8)
+)
+
+
+@LAW
+@given(LOADS, st.lists(st.integers(0, 100), min_size=1, max_size=4))
+def test_the_parts_sum_to_devices_and_host(load: Load, free_gib: list[int]) -> None:
+    cards = [Card(index=i, free_bytes=f * GIB) for i, f in enumerate(free_gib)]
+    found = of(load, place(load, cards))
+    parts = found.weights_bytes + found.kv_cache_bytes + found.compute_bytes + found.overhead_bytes
+    assert found.total_bytes == parts
+    assert found.total_bytes == found.host_bytes + sum(d.bytes for d in found.devices)
+    assert found.kv_cache_bytes == sum(memory.kv_by_layer(load.shape, load.run))
+    again = load.weights.embedding_bytes if load.shape.tied_embeddings else 0
+    assert found.weights_bytes - load.weights.total_bytes in (0, again)
+    assert found.host_bytes > 0
+
+
+@LAW
+@given(LOADS, st.integers(1, 65536), st.sampled_from(["cpu", "gpu"]))
+def test_more_context_or_slots_never_take_less(load: Load, more: int, kind: str) -> None:
+    run = replace(load.run, flash_attention=False)
+    load = replace(load, run=run)
+    longer = replace(load, run=replace(run, context=run.context + more))
+    wider = replace(load, run=replace(run, parallel=run.parallel + 1))
+    layers = 0 if kind == "cpu" else None
+    small, *large = (of(each, everywhere(each, layers=layers)) for each in (load, longer, wider))
+    assert all(small.total_bytes <= each.total_bytes for each in large)
+
+
+@LAW
+@given(LOADS, st.integers(0, 60))
+def test_a_layer_more_on_the_card_is_one_less_on_the_host(load: Load, layers: int) -> None:
+    total = load.shape.block_count - 1
+    before = of(load, everywhere(load, layers=min(layers, total - 1) + 1))
+    after = of(load, everywhere(load, layers=min(layers, total - 1) + 2))
+    if after.placement.kind == "split":
+        assert after.host_bytes < before.host_bytes
+        assert after.devices[0].bytes > before.devices[0].bytes
+        assert after.total_bytes == before.total_bytes

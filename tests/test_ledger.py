@@ -1,0 +1,178 @@
+"""The ledger keeps what was promised beside what was measured, and one current per alias."""
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import DiskFull
+from orchestrator.ledger import Ledger
+
+MACHINE = {"name": "a box", "digest": "0123456789abcdef"}
+HOST = "http://127.0.0.1:11434"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "deep" / "ledger.db")
+
+
+def deployment(tag: str = "qwen3:8b", state: str = "current", **more: Any) -> dict[str, Any]:
+    return {
+        "tag": tag,
+        "state": state,
+        "alias": "deploy-current:latest",
+        "server_host": HOST,
+        "machine": MACHINE,
+        "deployed_at": "2026-01-01T00:00:00Z",
+        **more,
+    }
+
+
+def bench(model: str = "qwen3:8b") -> dict[str, Any]:
+    return {"model": model, "machine": MACHINE, "started_at": "2026-01-01", "samples": [1, 2.5]}
+
+
+def record(ledger: Ledger, document: dict[str, Any], run: dict[str, Any] | None = None) -> int:
+    return ledger.record_deployment(document, run, {"memory": 1})
+
+
+def test_a_ledger_that_does_not_exist_is_empty_and_reading_makes_none(ledger: Ledger) -> None:
+    assert ledger.current(HOST, "deploy-current:latest") is None
+    assert ledger.currents(HOST) == ledger.deployments(9) == ledger.bench_runs(9) == []
+    assert not ledger.path.exists()
+
+
+def test_a_deployment_and_its_measurement_are_one(ledger: Ledger) -> None:
+    number = record(ledger, deployment(), bench())
+    found = ledger.current(HOST, "deploy-current:latest")
+    assert found == {**deployment(), "id": number}
+    assert ledger.bench_runs(9) == [{**bench(), "id": 1, "deployment": number}]
+
+
+def test_a_bench_run_may_stand_alone(ledger: Ledger) -> None:
+    assert [ledger.record_bench(bench(m)) for m in ("a", "b", "c")] == [1, 2, 3]
+    assert [r["model"] for r in ledger.bench_runs(2)] == ["c", "b"]
+    assert ledger.bench_runs(1)[0]["deployment"] is None
+
+
+def test_the_one_before_becomes_previous_and_the_one_before_that_is_removed(
+    ledger: Ledger,
+) -> None:
+    for tag in ("a:1b", "b:2b", "c:3b"):
+        record(ledger, deployment(tag))
+    states = [(d["tag"], d["state"]) for d in ledger.deployments(9)]
+    assert states == [("c:3b", "current"), ("b:2b", "previous"), ("a:1b", "removed")]
+
+
+def test_a_failed_deployment_leaves_the_current_one(ledger: Ledger) -> None:
+    record(ledger, deployment("a:1b"))
+    record(ledger, deployment("b:2b", "failed"))
+    found = ledger.current(HOST, "deploy-current:latest")
+    assert found
+    assert found["tag"] == "a:1b"
+
+
+def test_aliases_and_servers_do_not_disturb_each_other(ledger: Ledger) -> None:
+    record(ledger, deployment("a:1b"))
+    record(ledger, deployment("b:2b", alias="deploy-chat:latest"))
+    record(ledger, deployment("c:3b", server_host="http://10.0.0.1:11434"))
+    assert [d["tag"] for d in ledger.currents(HOST)] == ["b:2b", "a:1b"]
+
+
+def test_half_a_deployment_is_none(ledger: Ledger) -> None:
+    record(ledger, deployment("a:1b"))
+    with pytest.raises(KeyError):
+        record(ledger, deployment("b:2b"), {"model": "no machine in it"})
+    assert [(d["tag"], d["state"]) for d in ledger.deployments(9)] == [("a:1b", "current")]
+
+
+def test_something_better_is_seen_since_its_first_sight(ledger: Ledger) -> None:
+    seen = [ledger.sighted(HOST, "a", "qwen3:14b", now) for now in (1000.0, 1300.0, 1700.0)]
+    assert seen == [0, 300, 700]
+    assert ledger.sighted(HOST, "other", "qwen3:14b", 1800.0) == 0
+    assert ledger.sighted(HOST, "a", "qwen3:32b", 1900.0) == 0
+    assert ledger.sighted(HOST, "a", "qwen3:14b", 2000.0) == 0
+
+
+def test_a_new_deployment_forgets_what_was_sighted(ledger: Ledger) -> None:
+    alias = "deploy-current:latest"
+    ledger.sighted(HOST, alias, "qwen3:14b", 1000.0)
+    record(ledger, deployment())
+    assert ledger.sighted(HOST, alias, "qwen3:14b", 2000.0) == 0
+
+
+def test_many_runs_may_open_a_new_ledger_at_once(ledger: Ledger) -> None:
+    failures: list[BaseException] = []
+    gate = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        gate.wait()
+        try:
+            record(Ledger(ledger.path), deployment(f"m:{number}b"))
+        except BaseException as e:  # noqa: BLE001 - reported below
+            failures.append(e)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(ledger.deployments(99)) == 8
+    assert len(ledger.currents(HOST)) == 1
+
+
+def test_a_file_that_is_no_ledger_is_one_clear_error(ledger: Ledger) -> None:
+    ledger.path.parent.mkdir(parents=True)
+    ledger.path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(DiskFull, match="cannot be used") as caught:
+        record(ledger, deployment())
+    assert str(ledger.path) in caught.value.what
+    assert ledger.path.read_bytes().startswith(b"no database")
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskFull, match="cannot be used"):
+        record(Ledger(tmp_path / "file" / "ledger.db"), deployment())
+
+
+def test_documents_stay_readable_by_others(ledger: Ledger) -> None:
+    record(ledger, deployment("größe:1b"), bench())
+    db = sqlite3.connect(ledger.path)
+    [(mode,)] = db.execute("PRAGMA journal_mode")
+    [(text,)] = db.execute("SELECT document FROM deployments")
+    [(machine,)] = db.execute("SELECT document FROM machines")
+    db.close()
+    assert mode == "wal"
+    assert json.loads(text)["tag"] == "größe:1b"
+    assert json.loads(machine) == {"memory": 1}
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["current", "failed", "kept"])),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(events=EVENTS)
+def test_an_alias_has_at_most_one_current_and_it_is_the_last(
+    events: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ledger = Ledger(tmp_path_factory.mktemp("law") / "ledger.db")
+    for number, (alias, state) in enumerate(events):
+        record(ledger, deployment(f"m:{number}b", state, alias=alias))
+    for alias in ("a", "b"):
+        mine = [d for d in ledger.deployments(99) if d["alias"] == alias]
+        won = [n for n, (name, state) in enumerate(events) if (name, state) == (alias, "current")]
+        current = [d["tag"] for d in mine if d["state"] == "current"]
+        previous = [d["tag"] for d in mine if d["state"] == "previous"]
+        assert current == [f"m:{n}b" for n in won[-1:]]
+        assert previous == [f"m:{n}b" for n in won[-2:-1]]

@@ -1,0 +1,441 @@
+"""The pick, and why not something larger."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.budget import budget
+from orchestrator.fit import Fit, Rejection, Terms, judge, predicted
+from orchestrator.machine import Accelerator, Machine
+from orchestrator.model import Candidate
+from orchestrator.order import nothing_fits
+from orchestrator.placement import everywhere
+from orchestrator.plan import Plan, choose, eligible, order
+from orchestrator.profile import PlacementWish, Profile
+from orchestrator.schema import load as load_schema
+from orchestrator.settings import Wishes
+from orchestrator.units import GIB
+from tests.shapes import CATALOG, VERSIONS, box, made
+
+DEFAULT = Profile(
+    name="default",
+    families=(("deepseek-r1", "qwen3", "qwen3-next", "qwq", "qwen2.5"),),
+    quantizations=("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"),
+)
+RTX_4090 = ("NVIDIA GeForce RTX 4090", 24)
+NVIDIA_UNKNOWN = ("NVIDIA Foo 9999", 6)
+LAW = settings(deadline=None, max_examples=40)
+
+
+def plan(
+    machine: Machine,
+    *tags: str,
+    profile: Profile = DEFAULT,
+    candidates: Sequence[Candidate] | None = None,
+    **options: Any,
+) -> Plan:
+    """Plan for named tags, for given candidates, or for the whole catalogue."""
+    options.setdefault("wishes", Wishes(context=profile.context))
+    files = candidates or [CATALOG.find(t) for t in tags] or CATALOG.candidates
+    found = choose(profile, machine, files, named=bool(tags or candidates), **options)
+    jsonschema.validate(found.to_json(), load_schema("plan"))
+    return found
+
+
+def pick(found: Plan) -> str | None:
+    return found.chosen.candidate.tag if found.chosen else None
+
+
+def reasons(found: Plan) -> dict[str, str]:
+    return {r.tag: r.reason for r in found.rejected}
+
+
+def default(**more: Any) -> Profile:
+    return replace(DEFAULT, **more)
+
+
+# --- order ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param({"family": "qwq"}, {"billions": 9}, id="family-before-size"),
+        pytest.param({"billions": 9}, {"released": "2026-01-01"}, id="size-before-release"),
+        pytest.param(
+            {"released": "2026-01-02"}, {"quantization": "Q8_0"}, id="release-before-quantization"
+        ),
+        pytest.param({"released": "2025-04"}, {"released": "2025-03-30"}, id="a-bare-month-counts"),
+        pytest.param({"released": "2025-04-01"}, {"released": ""}, id="an-unknown-date-comes-last"),
+        pytest.param({"quantization": "Q8_0"}, {"quantization": "Q6_K"}, id="finest-quantization"),
+        pytest.param(
+            {"quantization": "Q5_K_M", "file_bytes": 5_400_000_000},
+            {"quantization": "Q5_0", "file_bytes": 5_500_000_000},
+            id="fineness-is-no-rounded-file-size",
+        ),
+        pytest.param({}, {"family": "other"}, id="an-unlisted-family-comes-last"),
+    ],
+)
+def test_the_order(first: dict[str, Any], second: dict[str, Any]) -> None:
+    profile = default(families=(("qwq",), ("deepseek-r1", "qwen3")))
+    base = {"released": "2025-01-20", "billions": 8}
+    one, two = (made(n, **{**base, **d}) for n, d in (("z:1", first), ("a:1", second)))
+    assert order([two, one], profile) == order([one, two], profile) == [one, two]
+
+
+def test_families_in_one_list_are_ranked_together() -> None:
+    small, large = made("r1:8b", 8), made("qwen:9b", 9, family="qwen3")
+    assert order([small, large], DEFAULT) == [large, small]
+
+
+def test_default_candidates_are_text_chat_models_in_gguf() -> None:
+    found = eligible(CATALOG.candidates, DEFAULT)
+    assert {c.kind for c in found} == {"chat"}
+    assert {c.format for c in found} == {"gguf"}
+    assert {c.quantization for c in found} == set(DEFAULT.quantizations)
+    assert {c.family for c in found} == {f for group in DEFAULT.families for f in group}
+
+
+@given(st.permutations(eligible(CATALOG.candidates, DEFAULT)[:40]))
+@settings(deadline=None, max_examples=10)
+def test_the_order_of_candidates_does_not_matter(shuffled: list[Candidate]) -> None:
+    assert order(shuffled, DEFAULT) == order(eligible(CATALOG.candidates, DEFAULT)[:40], DEFAULT)
+
+
+# --- placement -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("machine", "tag", "kind"),
+    [
+        pytest.param(box(64, RTX_4090), "deepseek-r1:14b", "gpu", id="gpu-if-3b-fits"),
+        pytest.param(box(64, (RTX_4090[0], 2)), "deepseek-r1:70b", "cpu", id="any-if-no-3b-fits"),
+        pytest.param(box(64), "deepseek-r1:70b", "cpu", id="no-card"),
+    ],
+)
+def test_the_default_placement(machine: Machine, tag: str, kind: str) -> None:
+    tags = ("deepseek-r1:1.5b", "deepseek-r1:14b", "deepseek-r1:70b")
+    found = plan(machine, *tags, profile=default(min_tps=0))
+    assert found.chosen
+    assert (pick(found), found.chosen.placement.kind) == (tag, kind)
+
+
+def test_a_model_below_3b_is_not_worth_the_card() -> None:
+    machine = box(64, (RTX_4090[0], 4))
+    tags = ("deepseek-r1:1.5b", "deepseek-r1:7b")
+    assert pick(plan(machine, *tags, profile=default(min_tps=0))) == "deepseek-r1:7b"
+
+
+@pytest.mark.parametrize(
+    ("wish", "kind", "tag"),
+    [
+        ("gpu", "gpu", "deepseek-r1:14b"),
+        ("split", "split", "deepseek-r1:70b"),
+        ("any", "split", "deepseek-r1:70b"),
+        ("cpu", "cpu", "deepseek-r1:70b"),
+    ],
+)
+def test_a_wished_placement_is_kept(wish: PlacementWish, kind: str, tag: str) -> None:
+    tags = ("deepseek-r1:14b", "deepseek-r1:70b")
+    found = plan(box(64, RTX_4090), *tags, profile=default(placement=wish, min_tps=0))
+    assert found.chosen
+    assert (pick(found), found.chosen.placement.kind) == (tag, kind)
+
+
+def test_why_says_what_a_card_costs() -> None:
+    assert "faster than a larger model" in plan(box(64, RTX_4090)).why
+    assert "faster" not in plan(box(64)).why
+
+
+def test_why_counts_against_the_memory_that_is_used() -> None:
+    found = plan(box(64, (RTX_4090[0], 2)), "deepseek-r1:70b", profile=default(min_tps=0))
+    assert "of 57.60 GiB (host memory; the GPUs are too small for it)" in found.why
+
+
+def test_context_is_8192_on_gpus_and_4096_on_a_cpu() -> None:
+    for machine, context in ((box(64, RTX_4090), 8192), (box(64), 4096)):
+        chosen = plan(machine).chosen
+        assert chosen
+        assert chosen.estimate.load.run.context == context
+
+
+@pytest.mark.parametrize(
+    ("tag", "free", "slots", "kind"),
+    [
+        pytest.param("deepseek-r1:7b", 12, 2, "gpu", id="two-where-they-fit"),
+        pytest.param("deepseek-r1:14b", 12, 1, "gpu", id="one-where-two-do-not"),
+        pytest.param("deepseek-r1:32b", 12, 1, "split", id="a-split-has-one"),
+        pytest.param("deepseek-r1:7b", 0.5, 2, "cpu", id="a-cpu-has-two"),
+    ],
+)
+def test_an_old_server_chooses_its_slots(tag: str, free: float, slots: int, kind: str) -> None:
+    machine = box(64, (RTX_4090[0], free), version="0.9.3")
+    found = plan(machine, tag, profile=default(min_tps=0, placement="any")).chosen
+    assert found
+    assert (found.estimate.load.run.parallel, found.placement.kind) == (slots, kind)
+
+
+# --- rejections ----------------------------------------------------------------------------------
+
+SMALL = made("small:7b", 7)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "machine", "reason"),
+    [
+        pytest.param(made("x:70b", 70), box(16), "memory", id="memory"),
+        pytest.param(made("x:70b", 70), box(64, disk={"free_bytes": 9 * GIB}), "disk", id="disk"),
+        pytest.param(made("x:9b", 9, commercial_use=False), box(64), "licence", id="licence"),
+        pytest.param(
+            made("x:9b", 9, min_server_version="0.13.0"), box(64, version="0.9.3"), "server",
+            id="server",
+        ),
+        pytest.param(made("x:9b", 9, format="mlx"), box(64), "unsupported", id="format"),
+        pytest.param(
+            made("x:9b", 9, architecture=replace(SMALL.architecture, name="mamba")), box(64),
+            "unsupported", id="architecture",
+        ),
+        pytest.param(made("x:70b", 70), box(64), "speed", id="speed"),
+    ],
+)  # fmt: skip
+def test_each_reason(candidate: Candidate, machine: Machine, reason: str) -> None:
+    found = plan(machine, candidates=[candidate, SMALL])
+    assert pick(found) == SMALL.tag
+    assert reasons(found) == {candidate.tag: reason}
+    [rejection] = found.rejected
+    assert ((rejection.short_by_bytes or 0) > 0) == (reason in ("memory", "disk"))
+    assert rejection.detail
+
+
+def test_an_unknown_server_version_is_held_against_nobody() -> None:
+    assert pick(plan(box(64), candidates=[made("x:9b", 9, min_server_version="0.13.0")])) == "x:9b"
+
+
+def test_a_licence_may_be_allowed() -> None:
+    files = [made("x:9b", 9, commercial_use=False), SMALL]
+    profile = default(allow_licence=True, min_tps=0)
+    assert pick(plan(box(64), candidates=files, profile=profile)) == "x:9b"
+
+
+def test_what_is_installed_needs_no_disk() -> None:
+    machine = box(64, disk={"free_bytes": GIB})
+    assert pick(plan(machine, candidates=[SMALL])) is None
+    assert pick(plan(machine, candidates=[SMALL], installed={"small:7b"})) == "small:7b"
+
+
+def test_disk_is_short_by_the_download_its_margin_and_a_gib() -> None:
+    found = plan(box(64, disk={"free_bytes": 2 * GIB}), candidates=[SMALL])
+    assert found.rejected[0].short_by_bytes == int(SMALL.file_bytes * 1.02) - GIB
+    assert "4.27 GB" in found.rejected[0].detail
+
+
+def test_a_context_that_the_profile_demands_is_a_reason_a_wish_is_clamped() -> None:
+    short = made("x:9b", 9, architecture=replace(SMALL.architecture, context_length=2048))
+    found = plan(box(64), candidates=[short, SMALL], profile=default(min_context=4096))
+    assert reasons(found) == {"x:9b": "context"}
+    found = plan(box(64), candidates=[short])
+    assert found.chosen
+    assert found.chosen.estimate.load.run.context == 2048
+    assert found.chosen.estimate.requested["context"]["asked"] == 4096
+    assert any("context 4096 asked" in w for w in found.warnings)
+
+
+def test_the_cap_binds_although_the_card_has_more() -> None:
+    found = plan(box(64, RTX_4090), "deepseek-r1:14b", profile=default(max_memory_bytes=8 * GIB))
+    assert pick(found) is None
+    assert "of --max-memory" in found.rejected[0].detail
+
+
+def test_without_a_usable_gpu_all_of_it_is_short() -> None:
+    found = plan(box(64), "deepseek-r1:7b", profile=default(placement="gpu"))
+    assert "there is no usable GPU" in found.rejected[0].detail
+    assert (found.rejected[0].short_by_bytes or 0) > 4 * GIB
+
+
+@pytest.mark.parametrize("cards", [1, 2])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_with_what_it_is_short_of_a_model_would_fit(version: str, cards: int) -> None:
+    size = {1: 20.5, 2: 10.6}[cards]
+    machine = box(64, *[("NVIDIA A10", size)] * cards, version=version)
+    profile = default(placement="gpu")
+    wishes = Wishes(parallel=1)
+    [missing] = plan(machine, "deepseek-r1:32b", profile=profile, wishes=wishes).rejected
+    assert missing.short_by_bytes
+    assert missing.short_by_bytes > 2**20
+    each = size + 0.1 + missing.short_by_bytes / GIB / cards + 2.2
+    roomier = box(64, *[("NVIDIA A10", each)] * cards, version=version)
+    found = plan(roomier, "deepseek-r1:32b", profile=profile, wishes=wishes)
+    assert pick(found) == "deepseek-r1:32b"
+
+
+def test_unified_memory_is_counted_once() -> None:
+    gpu = Accelerator(
+        vendor="nvidia", name="NVIDIA GB10", index=0, memory_total_bytes=None,
+        memory_free_bytes=None, unified_memory=True, bandwidth_bytes_per_s=273 * 10**9,
+    )  # fmt: skip
+    server = {"settings": {"fit_target_bytes": 0}}
+    machine = replace(box(14.25, server=server), accelerators=(gpu,))
+    terms = Terms(profile=DEFAULT, machine=machine, budget=budget(machine, None), wishes=Wishes())
+    model = CATALOG.find("deepseek-r1:14b")
+    needs = predicted(model, terms).estimate
+    assert needs.placement.kind == "gpu"
+    assert needs.devices[0].bytes < terms.budget.host_bytes < needs.total_bytes
+    assert isinstance(judge(model, terms, "any"), Rejection)
+    machine = replace(machine, memory=box(15).memory)
+    assert isinstance(judge(model, replace(terms, budget=budget(machine, None)), "any"), Fit)
+
+
+# --- speed ---------------------------------------------------------------------------------------
+
+
+def test_a_slow_model_yields_to_a_smaller_one() -> None:
+    found = plan(box(64, host={"physical_cores": 8}), "deepseek-r1:70b", "deepseek-r1:1.5b")
+    assert pick(found) == "deepseek-r1:1.5b"
+    assert reasons(found) == {"deepseek-r1:70b": "speed"}
+    assert not found.warnings
+
+
+def test_the_floor_may_be_turned_off() -> None:
+    tags = ("deepseek-r1:70b", "deepseek-r1:1.5b")
+    assert pick(plan(box(64), *tags, profile=default(min_tps=0))) == tags[0]
+
+
+def test_a_gpu_is_never_refused_for_speed() -> None:
+    profile = default(min_tps=10_000)
+    assert pick(plan(box(64, RTX_4090), "deepseek-r1:14b", profile=profile)) == "deepseek-r1:14b"
+
+
+@pytest.mark.parametrize("tags", [("deepseek-r1:70b",), ("deepseek-r1:70b", "deepseek-r1:32b")])
+def test_the_last_one_left_is_not_refused_for_speed_alone(tags: tuple[str, ...]) -> None:
+    found = plan(box(64), *tags, profile=default(min_tps=500))
+    assert pick(found) == tags[-1]
+    assert reasons(found) == dict.fromkeys(tags[:-1], "speed")
+    assert any("floor of 500" in w for w in found.warnings)
+    assert "smallest that fits" in found.why
+
+
+def test_an_unknown_bandwidth_refuses_a_split_unless_it_is_the_last() -> None:
+    machine = box(64, NVIDIA_UNKNOWN)
+    profile = default(placement="split")
+    tags = ("deepseek-r1:32b", "deepseek-r1:1.5b")
+    found = plan(machine, *tags, profile=profile)
+    assert (pick(found), reasons(found)) == (tags[1], {tags[0]: "speed_unknown"})
+    alone = plan(machine, tags[0], profile=profile)
+    assert pick(alone) == tags[0]
+    assert any("unknown" in w for w in alone.warnings)
+
+
+# --- what the loop has learnt --------------------------------------------------------------------
+
+
+def test_what_was_ruled_out_is_passed_over_with_its_reason() -> None:
+    learnt = Rejection(tag="deepseek-r1:14b", reason="unavailable", detail="no source has it")
+    tags = ("deepseek-r1:14b", "deepseek-r1:7b")
+    found = plan(box(64, RTX_4090), *tags, ruled_out={learnt.tag: learnt})
+    assert (pick(found), found.rejected) == ("deepseek-r1:7b", (learnt,))
+
+
+def test_nothing_fits_names_the_nearest_and_its_shortfall() -> None:
+    found = plan(box(2), "deepseek-r1:7b", "deepseek-r1:14b")
+    failure = nothing_fits(found)
+    assert found.to_json()["chosen"] is None
+    assert "nearest is deepseek-r1:7b: needs" in failure.what
+    assert failure.details["plan"] == found.to_json()
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+SIZES = st.floats(0.5, 100)
+BOXES = st.builds(
+    lambda ram, cards, version: box(ram, *[("NVIDIA A10", c) for c in cards], version=version),
+    st.floats(1, 512),
+    st.lists(SIZES, max_size=3),
+    st.sampled_from([*VERSIONS, None]),
+)
+FILES = st.lists(
+    st.sampled_from([c for c in CATALOG.candidates if c.family in ("deepseek-r1", "qwen3")]),
+    min_size=1, max_size=12, unique_by=lambda c: c.tag,
+)  # fmt: skip
+PLACEMENTS: st.SearchStrategy[PlacementWish] = st.sampled_from(
+    ["auto", "gpu", "split", "cpu", "any"]
+)
+
+
+@LAW
+@given(BOXES, FILES, PLACEMENTS, st.sampled_from([0.0, 4.0, 50.0]))
+def test_every_named_tag_is_chosen_or_rejected_exactly_once(
+    machine: Machine, files: list[Candidate], placement: PlacementWish, floor: float
+) -> None:
+    found = plan(machine, candidates=files, profile=default(placement=placement, min_tps=floor))
+    answered = [r.tag for r in found.rejected] + ([pick(found)] if found.chosen else [])
+    assert sorted(map(str, answered)) == sorted(c.tag for c in files)
+    assert all(
+        (r.short_by_bytes or 0) > 0 for r in found.rejected if r.reason in ("memory", "disk")
+    )
+
+
+@LAW
+@given(BOXES, FILES, st.sampled_from(["cpu", "gpu"]), st.floats(0, 64))
+def test_more_memory_never_means_a_smaller_model(
+    machine: Machine, files: list[Candidate], placement: PlacementWish, more: float
+) -> None:
+    profile = default(placement=placement, min_tps=0)
+    roomier = grown(machine, int(more * GIB))
+    small = plan(machine, candidates=files, profile=profile).chosen
+    large = plan(roomier, candidates=files, profile=profile).chosen
+    if small:
+        assert large
+        ranked = order(files, profile)
+        assert ranked.index(large.candidate) <= ranked.index(small.candidate)
+
+
+def grown(machine: Machine, more: int) -> Machine:
+    """The same box with more memory on the host and on the largest card."""
+    memory = replace(
+        machine.memory,
+        total_bytes=machine.memory.total_bytes + more,
+        available_bytes=machine.memory.available_bytes + more,
+    )
+    cards = sorted(machine.accelerators, key=lambda a: -(a.memory_total_bytes or 0))
+    larger = tuple(
+        replace(
+            a,
+            memory_total_bytes=(a.memory_total_bytes or 0) + more,
+            memory_free_bytes=(a.memory_free_bytes or 0) + more,
+        )
+        for a in cards[:1]
+    )
+    return replace(machine, memory=memory, accelerators=larger + tuple(cards[1:]))
+
+
+@LAW
+@given(BOXES, PLACEMENTS)
+def test_a_pick_fits_each_card_and_the_host(machine: Machine, placement: PlacementWish) -> None:
+    found = plan(machine, profile=default(placement=placement))
+    if found.chosen is None:
+        return
+    free = {c.index: c.free_bytes for c in found.budget.cards}
+    assert all(d.bytes <= free[d.index] for d in found.chosen.estimate.devices)
+    assert found.chosen.estimate.host_bytes <= found.budget.host_bytes
+    kind = found.chosen.placement.kind
+    assert placement in ("auto", "any", kind) or (placement, kind) == ("split", "gpu")
+
+
+@LAW
+@given(BOXES)
+def test_everything_that_ranks_above_the_pick_is_rejected(machine: Machine) -> None:
+    found = plan(machine)
+    ranked = [c.tag for c in order(eligible(CATALOG.candidates, DEFAULT), DEFAULT)]
+    above = ranked[: ranked.index(str(pick(found)))] if found.chosen else ranked
+    assert set(above) <= set(reasons(found))
+
+
+def test_a_fit_in_the_whole_is_the_estimate_of_all_layers() -> None:
+    found = plan(box(64, RTX_4090), "deepseek-r1:14b").chosen
+    assert found
+    assert found.placement == everywhere(found.estimate.load, 0)
