@@ -6,7 +6,7 @@
     ├── NothingFits 3
     ├── ServerUnreachable 4
     ├── ServerRefused 4     OutOfMemory
-    ├── PullFailed 5        ModelUnavailable · SourceUnreachable
+    ├── PullFailed 5        ModelUnavailable · SourceUnreachable · SourceBusy
     ├── DiskFull 6
     ├── PromiseBroken 7
     ├── BenchRegressed 8
@@ -129,6 +129,12 @@ class ModelUnavailable(PullFailed):
 
 class SourceUnreachable(PullFailed):
     """The source does not answer."""
+
+
+class SourceBusy(PullFailed):
+    """The source asks us to come back later (429, 503)."""
+
+    remedy = "repeat in some minutes, or name another registry with --registry URL"
 
 
 class DiskFull(DeployError):

@@ -146,8 +146,7 @@ def _placed(candidate: Candidate, terms: Terms, *, cpu: bool) -> _Placed:
 
 def _tries(terms: Terms) -> tuple[Terms, ...]:
     """Return what is tried on cards: a server that chooses its slots itself ends with one."""
-    settings = terms.machine.server.settings
-    if not slots_are_automatic(terms.wishes, settings, terms.version or NEWEST):
+    if not slots_are_automatic(terms.wishes, terms.machine.server, terms.version or NEWEST):
         return (terms,)
     return terms, replace(terms, wishes=replace(terms.wishes, parallel=1))
 

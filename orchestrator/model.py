@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 Basis = Literal["exact", "header", "layout", "listed"]
 Kind = Literal["chat", "base", "code", "math", "vision", "embedding"]
@@ -157,3 +158,17 @@ class ModelRef:
     def at(self, host: str) -> "ModelRef":
         """The same model on another registry."""
         return ModelRef(self.name, self.tag, self.namespace, host)
+
+
+def registry_address(url: str) -> tuple[str, bool]:
+    """Return (host[:port], whether it speaks plain http) of a registry's URL.
+
+    Raises ValueError: another scheme, no host, or a path, which no model name can carry.
+    """
+    parts = urlsplit(url if "://" in url else f"https://{url}")
+    _ = parts.port  # raises ValueError: no number below 65536
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        raise ValueError(
+            f"{url!r} is not the URL of a registry: https://HOST[:PORT], or http://HOST:PORT"
+        )
+    return parts.netloc, parts.scheme == "http"

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from orchestrator.errors import ProfileInvalid
-from orchestrator.model import BITS_PER_WEIGHT
+from orchestrator.model import BITS_PER_WEIGHT, registry_address
 from orchestrator.units import parse_size
 
 PlacementWish = Literal["auto", "gpu", "split", "cpu", "any"]
@@ -130,11 +130,20 @@ def _checked(key: str, value: Any, origin: str) -> Any:  # noqa: ANN401 - TOML
         raise ProfileInvalid(f"{origin}: placement = {value!r}; one of {', '.join(_PLACEMENTS)}")
     if key == "fallback" and value != "starter":
         raise ProfileInvalid(f"{origin}: fallback = {value!r}; the only one is 'starter'")
+    if key == "registry":
+        _registry(value, origin)
     if key == "alias" and (not value or "/" in value or ":" in value):
         raise ProfileInvalid(
             f"{origin}: alias = {value!r}; a plain name, or /v1/models/NAME cannot find it"
         )
     return value
+
+
+def _registry(url: str, origin: str) -> None:
+    try:
+        registry_address(url)
+    except ValueError as e:
+        raise ProfileInvalid(f"{origin}: {e}") from e
 
 
 def _families(value: Any, origin: str) -> tuple[tuple[str, ...], ...]:  # noqa: ANN401 - TOML

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.era import NEWEST, ServerVersion
 from orchestrator.errors import InvalidInput
-from orchestrator.machine import Machine, ServerSettings
+from orchestrator.machine import Machine, ServerSettings, ServerState
 from orchestrator.memory import KV_BYTES, Device, KvType, Run
 
 _DEFAULT_CONTEXT = 4096
@@ -59,7 +59,7 @@ def effective(
     if context > trained_context:
         requested["context"] = {"asked": context, "reason": f"trained for {trained_context}"}
         context = trained_context
-    parallel = _parallel(wishes, settings, known if machine else NEWEST, requested)
+    parallel = _parallel(wishes, server or ServerState(), known, requested)
     flash = _flash(wishes, settings, known, device, requested, machine)
     run = Run(
         context=context,
@@ -87,8 +87,9 @@ def _check(wishes: Wishes) -> None:
 
 
 def _parallel(
-    wishes: Wishes, settings: ServerSettings, version: ServerVersion, requested: dict[str, Any]
+    wishes: Wishes, server: ServerState, version: ServerVersion, requested: dict[str, Any]
 ) -> int:
+    settings = server.settings
     if settings.num_parallel:
         if wishes.parallel not in (None, settings.num_parallel):
             reason = f"the server runs with OLLAMA_NUM_PARALLEL={settings.num_parallel}"
@@ -96,12 +97,16 @@ def _parallel(
         return settings.num_parallel
     if wishes.parallel:
         return wishes.parallel
-    return _AUTO_PARALLEL if version < _AUTO_PARALLEL_UNTIL else 1
+    return _AUTO_PARALLEL if slots_are_automatic(wishes, server, version) else 1
 
 
-def slots_are_automatic(wishes: Wishes, settings: ServerSettings, version: ServerVersion) -> bool:
-    """Whether the server takes two slots where they fit wholly on GPUs or on the CPU, else one."""
-    return not (settings.num_parallel or wishes.parallel) and version < _AUTO_PARALLEL_UNTIL
+def slots_are_automatic(wishes: Wishes, server: ServerState, version: ServerVersion) -> bool:
+    """Whether the server takes two slots where they fit wholly on GPUs or on the CPU, else one.
+
+    Only a server that was seen running, without the setting, is known to choose by itself.
+    """
+    unset = not (server.settings.num_parallel or wishes.parallel)
+    return unset and server.pid is not None and version < _AUTO_PARALLEL_UNTIL
 
 
 def _flash(

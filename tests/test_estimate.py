@@ -151,8 +151,9 @@ LOADS = st.builds(
 
 
 @LAW
-@given(LOADS, st.lists(st.integers(0, 100), min_size=1, max_size=4))
-def test_the_parts_sum_to_devices_and_host(load: Load, free_gib: list[int]) -> None:
+@given(LOADS, st.booleans(), st.lists(st.integers(0, 100), min_size=1, max_size=4))
+def test_the_parts_sum_to_devices_and_host(load: Load, spread: bool, free_gib: list[int]) -> None:
+    load = replace(load, spread=spread)
     cards = [Card(index=i, free_bytes=f * GIB) for i, f in enumerate(free_gib)]
     found = of(load, place(load, cards))
     parts = found.weights_bytes + found.kv_cache_bytes + found.compute_bytes + found.overhead_bytes

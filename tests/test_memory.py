@@ -166,6 +166,23 @@ def test_the_host_s_part_of_a_gpu_run(
     assert memory.host_compute_bytes(shape, run, 1) == want
 
 
+@pytest.mark.parametrize(
+    ("version", "flash", "masks", "host_masks"),
+    [
+        pytest.param("0.9.3", False, 12, 16, id="three-masks-of-4"),
+        pytest.param("0.12.3", False, 18, 24, id="three-masks-of-6"),
+        pytest.param("0.12.3", True, 16, 16, id="flash"),
+    ],
+)
+def test_several_cards_keep_copies_in_flight(
+    version: str, flash: bool, masks: int, host_masks: int
+) -> None:
+    run, shape = run_of(version, flash_attention=flash), shape_of("deepseek-r1:14b")
+    mask, embedding = 512 * 4096, 512 * 5120
+    assert memory.pipeline_bytes(shape, run) == 16 * embedding + masks * mask
+    assert memory.host_compute_bytes(shape, run, 2) == 4 * embedding + host_masks * mask
+
+
 def test_the_output_buffer_has_a_row_a_slot() -> None:
     shape = shape_of("deepseek-r1:1.5b")
     one = memory.output_buffer_bytes(shape, run_of("0.9.3"))

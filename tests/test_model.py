@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.model import ModelRef
+from orchestrator.model import ModelRef, registry_address
 from tests.shapes import CATALOG, made
 
 WORD = st.from_regex(r"[a-z0-9_][a-z0-9_\-]{0,20}", fullmatch=True)
@@ -67,3 +67,21 @@ def test_the_output_counts_as_a_layer() -> None:
     assert (shape.block_count, shape.layers, shape.attention_layers) == (48, 49, 48)
     hybrid = CATALOG.find("qwen3-next:80b").architecture
     assert (hybrid.block_count, hybrid.attention_layers) == (48, 12)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://127.0.0.1:5055", ("127.0.0.1:5055", True)),
+        ("https://mirror.example", ("mirror.example", False)),
+        ("mirror.example:8443/", ("mirror.example:8443", False)),
+    ],
+)
+def test_a_registry_is_reached_as_its_url_says(url: str, address: tuple[str, bool]) -> None:
+    assert registry_address(url) == address
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "http://", "https://host/path", "", "host:99999"])
+def test_what_is_no_registry_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"registry|[Pp]ort"):
+        registry_address(url)

@@ -175,6 +175,7 @@ def test_context_is_8192_on_gpus_and_4096_on_a_cpu() -> None:
 )
 def test_an_old_server_chooses_its_slots(tag: str, free: float, slots: int, kind: str) -> None:
     machine = box(64, (RTX_4090[0], free), version="0.9.3")
+    machine = replace(machine, server=replace(machine.server, pid=7))
     found = plan(machine, tag, profile=default(min_tps=0, placement="any")).chosen
     assert found
     assert (found.estimate.load.run.parallel, found.placement.kind) == (slots, kind)
@@ -306,8 +307,10 @@ def test_the_floor_may_be_turned_off() -> None:
 
 
 def test_a_gpu_is_never_refused_for_speed() -> None:
-    profile = default(min_tps=10_000)
-    assert pick(plan(box(64, RTX_4090), "deepseek-r1:14b", profile=profile)) == "deepseek-r1:14b"
+    tags = ("deepseek-r1:14b", "deepseek-r1:1.5b")
+    found = plan(box(64, RTX_4090), *tags, profile=default(min_tps=10_000))
+    assert (pick(found), reasons(found)) == (tags[0], {tags[1]: "policy"})
+    assert not found.warnings
 
 
 @pytest.mark.parametrize("tags", [("deepseek-r1:70b",), ("deepseek-r1:70b", "deepseek-r1:32b")])

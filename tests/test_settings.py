@@ -110,8 +110,9 @@ def test_an_unknown_cache_type_of_the_server_is_refused_not_guessed() -> None:
 @pytest.mark.parametrize(
     ("wish", "server", "slots"),
     [
-        pytest.param(None, {"version": "0.9.3"}, 2, id="old-servers-take-two"),
-        pytest.param(None, {"version": "0.9.7"}, 1, id="later-ones-one"),
+        pytest.param(None, {"version": "0.9.3", "pid": 7}, 2, id="old-servers-take-two"),
+        pytest.param(None, {"version": "0.9.3"}, 1, id="one-where-no-server-was-seen"),
+        pytest.param(None, {"version": "0.9.7", "pid": 7}, 1, id="later-ones-one"),
         pytest.param(None, {"version": None}, 1, id="unknown-is-the-newest"),
         pytest.param(3, {"version": "0.9.3"}, 3, id="a-wish"),
         pytest.param(
@@ -148,8 +149,9 @@ def test_a_machine_s_context_setting_is_the_default() -> None:
 @pytest.mark.parametrize("value", [0, -1, 2**31, 10**400])
 @pytest.mark.parametrize("name", ["context", "parallel", "num_batch"])
 def test_a_number_out_of_range_is_refused_by_the_flag_s_name(name: str, value: int) -> None:
+    wish: dict[str, Any] = {name: value}
     with pytest.raises(InvalidInput, match=f"--{name.replace('_', '-')} .*must be at"):
-        found(replace(Wishes(), **{name: value}))
+        found(Wishes(**wish))
 
 
 MACHINES = st.one_of(

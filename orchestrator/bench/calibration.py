@@ -154,12 +154,8 @@ class _Search:
         self._bos = bos
         self._sets: list[tuple[float, int, list[str], int]] = []
         self._added = 0
-        self._consistent = True
 
     def add(self, words: list[str], excess: int) -> None:
-        if excess < 0:
-            self._consistent = False
-            return
         self._added += 1  # breaks ties, so that lists are never compared
         heapq.heappush(self._sets, (excess / len(words), self._added, words, excess))
 
@@ -172,7 +168,7 @@ class _Search:
         return excess
 
     def run(self, may_go_on: Callable[[], bool]) -> list[str]:
-        """Return words that take one token each; none if the counts contradict each other."""
+        """Return words that seem to take one token each."""
         good: list[str] = []
         while self._sets and len(good) < _WANTED_WORDS:
             _, _, words, excess = heapq.heappop(self._sets)
@@ -182,7 +178,7 @@ class _Search:
                 if self._count.probes >= _MAX_PROBES or not may_go_on():
                     break
                 self._split(words, excess)
-        return good if self._consistent else []
+        return good
 
     def _split(self, words: list[str], excess: int) -> None:
         half = len(words) // 2

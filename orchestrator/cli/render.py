@@ -170,7 +170,9 @@ def bench(document: Mapping[str, Any]) -> str:
     rows = []
     for name, m in document["metrics"].items():
         if m:
-            interval = f"[{m['ci_low']:.2f}, {m['ci_high']:.2f}]"
+            interval = "-"  # one value has none
+            if m["ci_low"] is not None:
+                interval = f"[{m['ci_low']:.2f}, {m['ci_high']:.2f}]"
             extremes = f"{m['min']:.2f}..{m['max']:.2f}"
             rows.append(
                 [name, f"{m['median']:.2f}", f"{m['spread']:.2f}", interval, extremes, m["n"]]

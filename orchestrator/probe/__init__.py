@@ -18,7 +18,7 @@ from orchestrator.probe.memory import read_memory
 from orchestrator.probe.nvidia import NvidiaProbe
 from orchestrator.probe.pci import AMD, HUAWEI, INTEL, AppleProbe, UnreadProbe
 from orchestrator.probe.server import ServerProcess, is_local, read_process
-from orchestrator.probe.unit import ollama_unit
+from orchestrator.runtime.unit import systemd_unit
 from orchestrator.usability import judged
 
 __all__ = ["AcceleratorProbe", "ServerClaims", "default_probes", "read_machine"]
@@ -83,7 +83,7 @@ def read_machine(
     )
     store = None
     if state.local:
-        unit = None if process and process.settings_known else ollama_unit()
+        unit = None if process and process.settings_known else systemd_unit()
         store = model_store(process, unit, os.environ)
     if store is None:
         why = "the server's model store lies in another container or on another host"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from orchestrator.runtime.proc import read_text
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -22,14 +24,6 @@ class Group:
         """Return a file of "key value" lines such as memory.stat; {} where there is none."""
         rows = (line.split() for line in read_text(self.folder / name).splitlines())
         return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
-
-
-def read_text(path: Path) -> str:
-    """Return a small kernel file as text, "" where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def lineage(controller: str, pid: int | None, root: Path) -> tuple[Group, ...]:

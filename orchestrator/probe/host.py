@@ -8,7 +8,8 @@ from math import ceil
 from pathlib import Path
 
 from orchestrator.machine import Host
-from orchestrator.probe.cgroup import Group, lineage, read_text
+from orchestrator.probe.cgroup import Group, lineage
+from orchestrator.runtime.proc import read_text
 
 # As /proc/cpuinfo spells them; ggml picks its CPU library by these.
 _ISA = (

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from orchestrator.machine import Memory
-from orchestrator.probe.cgroup import Group, lineage, read_text
+from orchestrator.probe.cgroup import Group, lineage
+from orchestrator.runtime.proc import read_text
 from orchestrator.units import KIB
 
 # Version 1 writes "no limit" as the largest multiple of a page below 2**63.

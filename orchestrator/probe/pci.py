@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.machine import Absent
-from orchestrator.probe.cgroup import read_text
+from orchestrator.runtime.proc import read_text
 
 NVIDIA, AMD, INTEL, HUAWEI = "0x10de", "0x1002", "0x8086", "0x19e5"
 # PCI base classes: display controllers and processing accelerators.

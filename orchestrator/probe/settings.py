@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from orchestrator.machine import ServerSettings
+from orchestrator.runtime.environment import setting
 from orchestrator.units import MIB
 
 _FALSE = frozenset({"0", "f", "F", "false", "False", "FALSE"})
@@ -17,7 +18,7 @@ def settings_of(environ: Mapping[str, str]) -> ServerSettings:
     """
 
     def text(name: str) -> str | None:
-        return environ.get(name, "").strip().strip("\"'").strip() or None
+        return setting(environ, name)
 
     def number(name: str) -> int | None:
         value = text(name)

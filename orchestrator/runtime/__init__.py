@@ -4,41 +4,39 @@ Every server that deploy starts listens on loopback, is recorded in a pid file, 
 in its environment; only those are ever stopped.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.runtime.address import server_host
+    from orchestrator.runtime.binary import Binary, installed
     from orchestrator.runtime.embedded import install
-    from orchestrator.runtime.find import (
-        Binary,
-        Runner,
-        SystemdUnit,
-        installed,
-        listener_pid,
-        runners_of,
-        server_host,
-        systemd_unit,
-    )
-    from orchestrator.runtime.process import (
-        Running,
-        RuntimeStatus,
-        Stopped,
-        ours,
-        start,
-        status,
-        stop,
-    )
+    from orchestrator.runtime.lifecycle import Stopped, start, stop
+    from orchestrator.runtime.listener import listener_pid
+    from orchestrator.runtime.owner import RuntimeStatus, status
+    from orchestrator.runtime.record import Running, ours
+    from orchestrator.runtime.runner import Runner, runners_of
+    from orchestrator.runtime.unit import SystemdUnit, systemd_unit
+
+Report = Callable[[str], None]
+"""Told what a long step is doing, a line at a time."""
 
 _HOMES = {
-    "find": (
-        "Binary Runner SystemdUnit installed listener_pid runners_of server_host systemd_unit"
-    ),
+    "address": "server_host",
+    "binary": "Binary installed",
     "embedded": "install",
-    "process": "Running RuntimeStatus Stopped ours start status stop",
+    "lifecycle": "Stopped start stop",
+    "listener": "listener_pid",
+    "owner": "RuntimeStatus status",
+    "record": "Running ours",
+    "runner": "Runner runners_of",
+    "unit": "SystemdUnit systemd_unit",
 }
 
 __all__ = [
     "Binary",
+    "Report",
     "Runner",
     "Running",
     "RuntimeStatus",

@@ -1,15 +1,18 @@
-"""Free space, and what a failed write means."""
+"""Writing to a disk: its free space, what a failed write means, and one writer at a time."""
 
 import errno
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.errors import DeployError, DiskFull, PullFailed
+from orchestrator.errors import Busy, DeployError, DiskFull, PullFailed
+from orchestrator.runtime import Report
 from orchestrator.units import MIB, gib
 
 _MARGIN_BYTES = 32 * MIB
+_TELL_S = 4.0
 _ELSEWHERE = "free space there, or set DEPLOY_HOME to a folder on another disk"
 
 
@@ -19,12 +22,16 @@ def existing(path: Path) -> Path:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Return what a user may still write where `path` is or will be; None: it will not say."""
-    try:
-        stat = os.statvfs(existing(path))
-    except OSError:
-        return None
-    return stat.f_bavail * stat.f_frsize
+    """Return what a user may still write where `path` is or will be; None: it will not say.
+
+    A folder that does not exist yet, or that we may not enter, is measured at its nearest parent.
+    Free is f_bavail: blocks reserved for root, or kept by a quota of the file system, are not ours.
+    """
+    for folder in (path, *path.parents):
+        with suppress(OSError):
+            room = os.statvfs(folder)
+            return room.f_bavail * room.f_frsize
+    return None
 
 
 def check(folder: Path, needed_bytes: int) -> None:
@@ -59,3 +66,35 @@ def mapped(folder: Path, failure: type[DeployError] = PullFailed) -> Iterator[No
             f"cannot write {e.filename or folder}: {e.strerror or e}",
             hint="set DEPLOY_HOME to a folder that you may write",
         ) from e
+
+
+@contextmanager
+def locked(
+    path: Path,
+    *,
+    what: str,
+    limit_s: float,
+    report: Report,
+    failure: type[DeployError] = PullFailed,
+) -> Iterator[None]:
+    """Hold that lock file during the block, and say what one waits for; see mapped for `failure`.
+
+    The kernel drops the lock when its holder dies. Raises Busy: not free within `limit_s` seconds.
+    """
+    import filelock
+
+    with mapped(path.parent, failure):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path)
+        end = time.monotonic() + limit_s
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=min(_TELL_S, max(end - time.monotonic(), 0)))
+            except filelock.Timeout as e:
+                if time.monotonic() >= end:
+                    raise Busy(f"{what} still runs after {limit_s:.0f} s") from e
+                report(f"waiting for {what}")
+        try:
+            yield
+        finally:
+            lock.release()

@@ -5,6 +5,9 @@ than a current release, which is always preferred. The folder appears by one ren
 at all.
 """
 
+import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,15 +16,22 @@ from pathlib import Path
 
 from orchestrator.errors import ModelUnavailable, PullFailed
 from orchestrator.home import Home
-from orchestrator.runtime import disk, host_check, lock, pins, unpack, wheels
-from orchestrator.runtime.binary import Binary
-from orchestrator.runtime.installation import folder_of, installed, write_marker
-from orchestrator.runtime.wheel import Wheel
-from orchestrator.runtime.wheels import Progress, Report
-
-__all__ = ["install", "installed"]
+from orchestrator.runtime import Report, disk, pins, unpack, wheels
+from orchestrator.runtime.binary import (
+    Binary,
+    embedded_at,
+    embedded_in,
+    folder_of,
+    write_marker,
+)
+from orchestrator.runtime.pins import Wheel
+from orchestrator.runtime.proc import PROC, read_text
+from orchestrator.runtime.wheels import Progress
 
 _LOCK_S = 1500.0
+# The oldest processor that the build has kernels for (Haswell).
+_ISA = frozenset({"avx", "avx2", "bmi2", "f16c", "fma"})
+_GLIBC = (2, 28)
 
 
 def install(home: Home, *, report: Report, progress: Progress | None = None) -> Binary:
@@ -31,22 +41,38 @@ def install(home: Home, *, report: Report, progress: Progress | None = None) -> 
     that were complete are kept until it succeeds. Raises PullFailed: not Linux x86-64 with glibc
     2.28 and AVX2, or no index delivers; DiskFull; Busy: another installation does not end.
     """
-    if found := installed(home):
+    if found := embedded_in(home):
         return found
-    if why := host_check.refusal():
+    if why := refusal():
         raise PullFailed(f"no embedded runtime for this box: {why}", hint=unpack.OFFICIAL)
-    with (
-        disk.mapped(home.state),
-        lock.held(
-            home.state / "runtime-install.lock",
-            what="another installation of the runtime",
-            limit_s=_LOCK_S,
-            report=report,
-        ),
+    with disk.locked(
+        home.state / "runtime-install.lock",
+        what="another installation of the runtime",
+        limit_s=_LOCK_S,
+        report=report,
     ):
-        if found := installed(home):
+        if found := embedded_in(home):
             return found
         return _install(home, report, progress)
+
+
+def refusal() -> str | None:
+    """Return why the embedded runtime cannot run on this box; None: nothing speaks against it."""
+    return judge(platform.system(), platform.machine(), _libc(), _isa())
+
+
+def judge(system: str, arch: str, libc: str, isa: frozenset[str]) -> str | None:
+    """Return why not, for a box of those facts; `isa` empty: unknown, and not held against it."""
+    if system != "Linux" or arch.lower() not in {"x86_64", "amd64"}:
+        return f"it is made for Linux on x86-64, and this is {system} on {arch}"
+    found = re.fullmatch(r"glibc (\d+)\.(\d+).*", libc)
+    if not found:
+        return f"it needs glibc 2.28, and this system has {libc or 'another C library'}"
+    if (int(found[1]), int(found[2])) < _GLIBC:
+        return f"it needs glibc 2.28, and this is {libc}"
+    if isa and (lacking := _ISA - isa):
+        return f"the processor lacks {', '.join(sorted(lacking))}"
+    return None
 
 
 def _install(home: Home, report: Report, progress: Progress | None) -> Binary:
@@ -68,7 +94,7 @@ def _install(home: Home, report: Report, progress: Progress | None) -> Binary:
     for path in paths:
         path.unlink(missing_ok=True)
     report(f"the embedded runtime lies in {folder}")
-    return Binary(path=folder / pins.BINARY, kind="embedded", library_path=folder)
+    return embedded_at(folder)
 
 
 def _download(
@@ -114,3 +140,15 @@ def _sweep(home: Home) -> None:
     left = [*home.runtimes.glob(".installing-*"), *(home.cache / "wheels").glob(".pip-*")]
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _libc() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):  # musl knows no such name
+        return ""
+
+
+def _isa() -> frozenset[str]:
+    flags = re.search(r"^flags\s*:(.*)$", read_text(PROC / "cpuinfo"), re.MULTILINE)
+    return frozenset(flags[1].split()) if flags else frozenset()

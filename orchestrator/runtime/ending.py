@@ -1,79 +1,28 @@
-"""Stop servers that we started, and never any other."""
+"""End what we started: a server with its runners, and runners that outlived their server."""
 
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.errors import InvalidInput, ServerRefused, ServerUnreachable
+from orchestrator.errors import ServerRefused
 from orchestrator.home import Home
-from orchestrator.runtime import disk, lock, record
-from orchestrator.runtime.address import is_loopback, parse_host, version_at
-from orchestrator.runtime.listener import listener_pid
-from orchestrator.runtime.orphan import end_orphans
-from orchestrator.runtime.owner import stranger
-from orchestrator.runtime.record import Running, ours
+from orchestrator.runtime import Report, record
+from orchestrator.runtime.record import Running
+from orchestrator.runtime.runner import is_runner
 
 if TYPE_CHECKING:
     import psutil
 
-Report = Callable[[str], None]
-LOCK_S = 120.0
 _TERM_S = 10.0
 _KILL_S = 5.0
 _TELL_S = 3.0
 
 # Servers that this very process has started: a dead child stays a zombie until it is waited for.
 CHILDREN: dict[int, "subprocess.Popen[bytes]"] = {}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stopped:
-    """The servers that were ended, and the pids of runners that had outlived theirs."""
-
-    servers: tuple[Running, ...] = ()
-    orphans: tuple[int, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        servers = [{"host": s.host, "pid": s.pid} for s in self.servers]
-        return {"schema": 1, "stopped": servers, "orphans": list(self.orphans)}
-
-
-def stop(home: Home, *, host: str | None = None, report: Report) -> Stopped:
-    """Stop our server at `host`, or all of ours, and runners that outlived one. Safe to repeat.
-
-    Raises InvalidInput: the server at `host` is not ours, with whose it is and how to stop it;
-    ServerRefused: a process does not end; Busy: another start or stop there does not end.
-    """
-    url = parse_host(host) if host else None
-    servers: list[Running] = []
-    for one in [url] if url else _recorded(home):
-        if not is_loopback(one):
-            _refuse_foreign(home, one)
-            continue
-        with (
-            disk.mapped(home.state, ServerUnreachable),
-            lock.held(
-                lock_file(home, one),
-                what=f"another start or stop of the server at {one}",
-                limit_s=LOCK_S,
-                report=report,
-            ),
-        ):
-            running = ours(home, one)
-            if running:
-                end(running, report)
-                servers.append(running)
-            record.pid_file(home, one).unlink(missing_ok=True)
-        if url and not running:
-            _refuse_foreign(home, url)
-    return Stopped(servers=tuple(servers), orphans=end_orphans(home, url))
 
 
 def end(running: Running, report: Report) -> None:
@@ -100,36 +49,28 @@ def end(running: Running, report: Report) -> None:
         )
 
 
-def lock_file(home: Home, url: str) -> Path:
-    """Return the lock that starting and stopping take: one a port."""
-    return record.pid_file(home, url).with_suffix(".lock")
+def orphans(home: Home, host: str | None = None) -> list["psutil.Process"]:
+    """Return runners with a mark of this home (of the server at `host`) that lost their server.
+
+    The mark decides, not the parent's number: orphans are adopted by pid 1, by a session's
+    systemd, or by a container's first process, which may itself be somebody's server.
+    """
+    prefix = str(record.pid_file(home, host)) + "#" if host else f"{home.state}/server-"
+    return [p for p, command in record.marked(prefix) if is_runner(command) and _lost(p)]
 
 
-def _recorded(home: Home) -> list[str]:
-    """Return the URLs of all pid files; of a torn one by the port in its name."""
-    found: list[str] = []
-    for path in sorted(home.state.glob("server-*.json")):
-        running = record.read(path)
-        port = path.stem.removeprefix("server-")
-        if running:
-            found.append(running.host)
-        elif port.isdecimal():
-            found.append(f"http://127.0.0.1:{port}")
-    return found
+def end_orphans(home: Home, host: str | None = None) -> tuple[int, ...]:
+    """End them and return their pids."""
+    import psutil
 
-
-def _refuse_foreign(home: Home, url: str) -> None:
-    """Raise InvalidInput if a server answers there: it is not ours to stop."""
-    version = version_at(url)
-    if version is None and listener_pid(url) is None:
-        return
-    who = stranger(home, url)
-    program = f"an Ollama {version}" if version else "no Ollama server"
-    raise InvalidInput(
-        f"deploy did not start what listens at {url} ({program}): it is {who.whose}",
-        hint=who.remedy,
-        pid=who.pid,
-    )
+    found = orphans(home, host)
+    for process in found:
+        try:
+            process.kill()  # nothing to save, and no one to tell it to finish
+        except psutil.Error:
+            continue
+    psutil.wait_procs(found, timeout=_KILL_S)
+    return tuple(process.pid for process in found)
 
 
 def _tree(pid: int) -> list["psutil.Process"]:
@@ -165,3 +106,19 @@ def _wait(
         if left:
             report(f"waiting for {len(left)} processes to end")
     return left
+
+
+def _lost(process: "psutil.Process") -> bool:
+    import psutil
+
+    try:
+        parent = process.parent()
+        return (
+            parent is None
+            or not record.alive(parent)
+            or record.mark_of(parent) != record.mark_of(process)
+        )
+    except psutil.AccessDenied:  # another user's process cannot be a server that we started
+        return True
+    except psutil.NoSuchProcess:
+        return False

@@ -1,4 +1,4 @@
-"""The environment of a server that we start."""
+"""The environment of a server: of one that we start, and what may be shown of any other."""
 
 import os
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def server_environment(
     # Its start-up prune would delete blobs of a pull that another process is resuming.
     env["OLLAMA_NOPRUNE"] = "1"
     # Never left to the server: "auto" doubles the KV cache behind the plan's back.
-    if env.get("OLLAMA_NUM_PARALLEL", "").strip(" \"'") in {"", "0"}:
+    if setting(env, "OLLAMA_NUM_PARALLEL") in {None, "0"}:
         env["OLLAMA_NUM_PARALLEL"] = "1"
     env["HOME"] = _writable_home(env.get("HOME", ""), home)
     env[MARK] = mark
@@ -81,12 +81,20 @@ def shown_settings(env: Mapping[str, str]) -> dict[str, str]:
     return {name: env[name] for name in sorted(env.keys() & _SETTINGS)}
 
 
+def setting(env: Mapping[str, str], name: str) -> str | None:
+    """Return a variable as Ollama reads it; an empty value is an unset one."""
+    return env.get(name, "").strip().strip("\"'").strip() or None
+
+
 def models_path(env: Mapping[str, str]) -> str | None:
     """Return the model store of a server with that environment; None: it cannot be told."""
-    if named := env.get("OLLAMA_MODELS", "").strip().strip("\"'"):
-        return named
     home = env.get("HOME")
-    return str(Path(home) / ".ollama" / "models") if home else None
+    return setting(env, "OLLAMA_MODELS") or (str(store_below(home)) if home else None)
+
+
+def store_below(home: str) -> Path:
+    """Return where a server of a user with that home keeps models, unless it is told otherwise."""
+    return Path(home) / ".ollama" / "models"
 
 
 def _writable_home(wish: str, home: Home) -> str:

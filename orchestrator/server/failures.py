@@ -1,5 +1,7 @@
 """The server's error texts, mapped to our error tree (texts verified on 0.9.3, read at 0.33)."""
 
+from dataclasses import dataclass
+
 from orchestrator.errors import (
     DeployError,
     DiskFull,
@@ -7,6 +9,7 @@ from orchestrator.errors import (
     OutOfMemory,
     PullFailed,
     ServerRefused,
+    SourceBusy,
     SourceUnreachable,
 )
 
@@ -16,13 +19,51 @@ _OUT_OF_MEMORY = (
     "failed to allocate", "allocation failed", "not enough memory", "insufficient memory",
     "requires more system memory",
 )  # fmt: skip
-_UNREACHABLE = (
-    "no such host", "connection refused", "i/o timeout", "deadline exceeded",
-    "network is unreachable",
-    "no route to host", "connection reset", "proxyconnect", "max retries exceeded", "tls:", "x509",
-    "temporary failure in name resolution", "server misbehaving", "eof",
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What one of `signs` in a lower-cased text means; `said` replaces the text."""
+
+    signs: tuple[str, ...]
+    kind: type[DeployError]
+    said: str = "pulling {model}: {text}"
+    hint: str | None = None
+
+
+# In this order: "EOF" and the like stand inside of texts that say more.
+_PULL = (
+    _Meaning(
+        ("no space left", "disk quota"), DiskFull, "the disk is full while pulling {model}: {text}"
+    ),
+    _Meaning((": 429", ": 503", "too many requests", "service unavailable"), SourceBusy),
+    _Meaning(
+        ("file does not exist", "manifest unknown", "specified tag is not available", ": 404"),
+        ModelUnavailable,
+        "{model}: the registry does not have it",
+    ),
+    _Meaning(
+        ("http response to https client",),
+        PullFailed,
+        "pulling {model}: the registry speaks plain http",
+        "name it as http://HOST:PORT with --registry",
+    ),
+    _Meaning(
+        ("no location header",),
+        PullFailed,
+        "pulling {model}: the registry serves blobs with 200; Ollama wants a redirect (307)",
+        "docker-registry: set http.headers.Location to ['#'] in its configuration",
+    ),
+    _Meaning(
+        (
+            "no such host", "connection refused", "i/o timeout", "deadline exceeded",
+            "network is unreachable", "no route to host", "connection reset", "proxyconnect",
+            "max retries exceeded", "tls:", "x509", "temporary failure in name resolution",
+            "server misbehaving", "eof",
+        ),
+        SourceUnreachable,
+    ),
 )  # fmt: skip
-_ABSENT = ("file does not exist", "manifest unknown", "specified tag is not available", ": 404")
 
 
 def load_failure(model: str, text: str) -> DeployError:
@@ -34,21 +75,7 @@ def load_failure(model: str, text: str) -> DeployError:
 
 def pull_failure(model: str, text: str) -> DeployError:
     """Return what an error inside a pull stream means; these carry no status code."""
-    said = text.lower()
-    if "no space left" in said or "disk quota" in said:
-        return DiskFull(f"the disk filled up while pulling {model}: {text}")
-    if any(sign in said for sign in _ABSENT):
-        return ModelUnavailable(f"{model}: the registry does not have it")
-    if "http response to https client" in said:
-        return PullFailed(
-            f"pulling {model}: the registry speaks plain http",
-            hint="name it as http://HOST:PORT with --registry",
-        )
-    if "no location header" in said:
-        return PullFailed(
-            f"pulling {model}: the registry serves blobs with 200; Ollama wants a redirect (307)",
-            hint="docker-registry: set http.headers.Location to ['#'] in its configuration",
-        )
-    if any(sign in said for sign in _UNREACHABLE):
-        return SourceUnreachable(f"pulling {model}: {text}")
-    return PullFailed(f"pulling {model}: {text}")
+    lower = text.lower()
+    fallback = _Meaning((), PullFailed)
+    found = next((m for m in _PULL if any(sign in lower for sign in m.signs)), fallback)
+    return found.kind(found.said.format(model=model, text=text), hint=found.hint)

@@ -2,15 +2,20 @@
 
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from orchestrator import log
-from orchestrator.errors import InvalidInput, SourceUnreachable
-from orchestrator.model import ModelRef
+from orchestrator.errors import SourceBusy, SourceUnreachable
+from orchestrator.model import ModelRef, registry_address
 from orchestrator.progress import Progress
 from orchestrator.server import Server
 from orchestrator.server.stream import PullStep
+from orchestrator.units import duration
 
+if TYPE_CHECKING:
+    import tenacity
+
+_BUSY_S = 60.0
 _STALL_S = 120.0
 """Without a byte more for so long the source counts as gone; the server itself never gives up."""
 
@@ -22,31 +27,39 @@ class Registry:
         self.server = server
         self.host: str | None = None
         self.insecure = False
-        if url:
-            self.host, self.insecure = _parse(url)
-        self.name = url or "registry.ollama.ai"
+        if url is not None:
+            self.host, self.insecure = registry_address(url)
+        self.name = url if url is not None else "registry.ollama.ai"
 
     def pull(self, tag: str, progress: Progress) -> None:
         """See Source.pull. From another registry the model is renamed to its plain tag."""
         plain = ModelRef.parse(tag)
         remote = plain.at(self.host) if self.host else plain
         with log.stage("pull", tag=tag, source=self.name):
-            steps = self.server.pull(str(remote), insecure=self.insecure)
-            _follow(steps, tag, self.name, progress)
+            for attempt in _patiently(progress):
+                with attempt:
+                    steps = self.server.pull(str(remote), insecure=self.insecure)
+                    _follow(steps, tag, self.name, progress)
             if remote != plain:
                 self.server.copy(str(remote), str(plain))
                 self.server.delete(str(remote))
 
 
-def _parse(url: str) -> tuple[str, bool]:
-    """Return (host:port, plain http). Raises InvalidInput: not a registry's URL."""
-    parts = urlsplit(url if "://" in url else f"https://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
-        raise InvalidInput(
-            f"--registry {url}: not the URL of a registry",
-            hint="write it as https://HOST[:PORT], or http://HOST:PORT without TLS",
-        )
-    return parts.netloc, parts.scheme == "http"
+def _patiently(progress: Progress) -> "tenacity.Retrying":
+    """Repeat what waiting can cure: the server itself never repeats a manifest request."""
+    import tenacity
+
+    def told(state: "tenacity.RetryCallState") -> None:
+        failure = state.outcome.exception() if state.outcome else None
+        progress.say(f"{failure}; again in {duration(state.upcoming_sleep)}")
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(SourceBusy),
+        stop=tenacity.stop_after_delay(_BUSY_S),
+        wait=tenacity.wait_random_exponential(multiplier=1, max=15),
+        before_sleep=told,
+        reraise=True,
+    )
 
 
 def _follow(steps: Iterator[PullStep], tag: str, source: str, progress: Progress) -> None:

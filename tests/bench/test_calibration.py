@@ -122,6 +122,16 @@ def test_a_tokenizer_that_joins_words_is_not_called_exact() -> None:
     assert not calibrate(count, random.Random(3)).exact
 
 
+def test_words_that_do_not_hold_together_are_not_called_exact() -> None:
+    bad = set(random.Random(5).sample(WORDS, 32)[:2])
+
+    def count(text: str) -> int:
+        words = text.split()  # one token more in prompts as long as the words found together
+        return sum(2 if w in bad else 1 for w in words) + (16 < len(words) < 40)
+
+    assert not calibrate(count, random.Random(5)).exact
+
+
 def test_a_server_that_does_not_count_is_not_called_exact() -> None:
     assert not calibrate(lambda _: None, random.Random(3)).exact
 

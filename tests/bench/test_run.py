@@ -111,8 +111,6 @@ def test_a_prompt_sent_twice_is_found_in_the_cache_and_rejected(
     assert {s.prompt_tokens for s in samples} == {250}  # the count gives no hint of it
     graded = grade(samples, exact=True, num_ctx=2048)
     assert [s.outcome for s in graded] == ["ok", "ok", "ok", "cached", "cached"]
-    (pair) = grade(samples[2:4], exact=True, num_ctx=2048)
-    assert [s.outcome for s in pair] == ["ok", "cached"]
 
 
 def test_answers_that_end_early_are_tried_again_and_then_counted(
@@ -156,7 +154,7 @@ def test_the_deadline_ends_it_with_what_there_is(
 
     assert result.stopped == "deadline"
     assert time.perf_counter() < deadline + 3
-    assert len(result.samples) > 1
+    assert result.samples
 
 
 # --- a scripted server -----------------------------------------------------------------------
@@ -267,7 +265,14 @@ def test_a_silent_prefill_is_reported() -> None:
     assert len(beats) == quiet
     left = [b.remaining_s for b in beats if b.remaining_s is not None]
     assert left[0] == pytest.approx(1.0, abs=0.05)
-    assert left == sorted(left, reverse=True)
+    assert left[-1] < left[0] - 0.1
+
+
+def test_a_step_is_reported_at_once() -> None:
+    beats: list[Progress] = []
+    with Heartbeat(beats.append, time.perf_counter, every_s=60) as beat:
+        beat.at("samples", 0, 3)
+        assert [b.stage for b in beats] == ["samples"]
 
 
 def test_a_deadline_within_the_first_request_gives_an_empty_result() -> None:

@@ -164,8 +164,10 @@ def test_a_latent_file_is_told_by_its_tensors() -> None:
 
 def test_tensors_go_to_their_layer_the_embedding_or_the_output() -> None:
     table = [
-        tensor("token_embd.weight", 10), tensor("output.weight", 20), tensor("output_norm.weight", 1),
-        tensor("blk.0.a", 3), tensor("blk.1.a", 4), tensor("blk.1.b", 5), tensor("rope_freqs", 2),
+        tensor("token_embd.weight", 10), tensor("output.weight", 20),
+        tensor("output_norm.weight", 1), tensor("blk.0.a", 3),
+        tensor("blk.1.a", 4), tensor("blk.1.b", 5),
+        tensor("rope_freqs", 2),
         tensor("blk.7.a", 6),
     ]  # fmt: skip
     found = facts.weights(table, 2)

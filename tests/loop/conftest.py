@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.catalog import Catalog
-from orchestrator.runtime.find import Binary
+from orchestrator.runtime import Binary
 from tests.real import families, standin, tokenizer
 from tests.real.registry import Registry
 from tests.real.server import RealServer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.runtime.find import Binary
+from orchestrator.runtime import Binary
 from tests.conftest import RunDeploy
 from tests.loop.answers import answer, chat
 from tests.real.registry import Registry

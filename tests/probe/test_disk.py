@@ -7,7 +7,7 @@ import pytest
 from orchestrator.machine import Disk, ServerSettings
 from orchestrator.probe.disk import SERVICE_STORE, model_store, read_disk
 from orchestrator.probe.server import ServerProcess
-from orchestrator.probe.unit import Unit
+from orchestrator.runtime.unit import SystemdUnit
 
 
 def server(models: str | None = None, **facts: Any) -> ServerProcess:
@@ -16,7 +16,7 @@ def server(models: str | None = None, **facts: Any) -> ServerProcess:
 
 
 OURS = {"HOME": "/home/me", "OLLAMA_MODELS": "/ours"}
-UNIT = Unit(main_pid=7, user="ollama", environ={"OLLAMA_MODELS": "/unit"})
+UNIT = SystemdUnit(main_pid=7, user="ollama", environment={"OLLAMA_MODELS": "/unit"})
 
 
 @pytest.mark.parametrize(
@@ -25,15 +25,23 @@ UNIT = Unit(main_pid=7, user="ollama", environ={"OLLAMA_MODELS": "/unit"})
         pytest.param(server("/srv"), UNIT, "/srv", id="1-the-servers-environment"),
         pytest.param(server(), UNIT, "/unit", id="2-its-unit"),
         pytest.param(
-            server(), Unit(main_pid=7, user="ollama"), "/home/ann/.ollama/models", id="3-its-home"
+            server(),
+            SystemdUnit(main_pid=7, user="ollama"),
+            "/home/ann/.ollama/models",
+            id="3-its-home",
         ),
         pytest.param(
-            server(home=None), Unit(main_pid=7, user="ollama"), SERVICE_STORE, id="4-the-installers"
+            server(home=None),
+            SystemdUnit(main_pid=7, user="ollama"),
+            SERVICE_STORE,
+            id="4-the-installers",
         ),
-        pytest.param(server(), Unit(main_pid=8), "/home/ann/.ollama/models", id="another-unit"),
+        pytest.param(
+            server(), SystemdUnit(main_pid=8), "/home/ann/.ollama/models", id="another-unit"
+        ),
         pytest.param(
             server(),
-            Unit(main_pid=8, environ={"OLLAMA_MODELS": "/unit"}),
+            SystemdUnit(main_pid=8, environment={"OLLAMA_MODELS": "/unit"}),
             "/home/ann/.ollama/models",
             id="the-store-of-another-unit",
         ),
@@ -46,7 +54,7 @@ UNIT = Unit(main_pid=7, user="ollama", environ={"OLLAMA_MODELS": "/unit"})
     ],
 )
 def test_the_store_that_the_server_uses(
-    process: ServerProcess | None, unit: Unit | None, store: str | Path | None
+    process: ServerProcess | None, unit: SystemdUnit | None, store: str | Path | None
 ) -> None:
     assert model_store(process, unit, OURS) == (None if store is None else Path(store))
 

@@ -1,5 +1,4 @@
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +11,8 @@ import pytest
 
 from orchestrator.machine import Accelerator, LoadedModel, ServerSettings
 from orchestrator.probe import ServerClaims, read_machine
-from orchestrator.probe.server import ServerProcess, is_here, is_local, read_process
+from orchestrator.probe.server import ServerProcess, is_local, read_process
 from orchestrator.probe.settings import settings_of
-from orchestrator.probe.unit import Unit, parse_unit
 
 MIB = 2**20
 # 127.0.0.1:11434 as an x86 kernel prints it.
@@ -64,48 +62,6 @@ def test_settings_are_read_as_ollama_reads_them(
     environ: dict[str, str], settings: dict[str, Any]
 ) -> None:
     assert settings_of(environ) == ServerSettings(**settings)
-
-
-def test_a_systemd_unit() -> None:
-    shown = (
-        "MainPID=812\nUser=ollama\n"
-        'Environment=PATH=/usr/bin OLLAMA_HOST=0.0.0.0:8080 "OLLAMA_MODELS=/srv/my models"\n'
-    )
-    unit = parse_unit(shown)
-    assert unit
-    assert (unit.main_pid, unit.user, unit.port) == (812, "ollama", 8080)
-    assert unit.environ["OLLAMA_MODELS"] == "/srv/my models"
-
-
-@pytest.mark.parametrize("shown", ["", "MainPID=0\nUser=\nEnvironment=\n"])
-def test_no_systemd_unit(shown: str) -> None:
-    assert parse_unit(shown) is None
-
-
-def test_a_unit_that_does_not_run() -> None:
-    assert parse_unit("MainPID=0\nUser=ollama\n") == Unit(user="ollama")
-
-
-@pytest.mark.parametrize(
-    ("url", "here"),
-    [
-        ("http://127.0.0.1:11434", True),
-        ("http://127.0.0.53", True),
-        ("http://localhost:11434", True),
-        ("http://[::1]:11434", True),
-        ("http://0.0.0.0:11434", True),
-        ("127.0.0.1:11434", True),
-        ("http://192.0.2.7:11434", False),
-        ("http://ollama.example:11434", False),
-        ("http://127.0.0.1:99999", False),
-    ],
-)
-def test_which_hosts_are_ours(url: str, here: bool) -> None:
-    assert is_here(url) is here
-
-
-def test_the_name_of_this_machine_is_ours() -> None:
-    assert is_here(f"http://{socket.gethostname().lower()}:11434")
 
 
 @pytest.fixture
@@ -315,3 +271,14 @@ def test_the_models_of_other_parents_are_not_the_servers(proc: Proc) -> None:
     assert process
     (runner,) = process.runners
     assert (runner.blob, runner.rss_bytes, runner.peak_rss_bytes) == ("sha256:ba7", MIB, 2 * MIB)
+
+
+def test_the_runner_of_a_release_is_known_by_its_short_flag(proc: Proc) -> None:
+    proc.process(50, "ollama", "serve", socket_of="777")
+    proc.process(51, "sh", "-m", "no-model")
+    proc.file("51/status", "PPid:\t50\n")
+    proc.process(52, "llama-server", "--port", "1", "-m", "/m/blobs/sha256-ba7")
+    proc.file("52/status", "PPid:\t51\n")
+    process = proc.read()
+    assert process
+    assert [(r.pid, r.blob) for r in process.runners] == [(52, "sha256:ba7")]

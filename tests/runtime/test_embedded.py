@@ -15,10 +15,9 @@ import pytest
 
 from orchestrator.errors import DiskFull, ModelUnavailable, PullFailed, SourceUnreachable
 from orchestrator.home import Home
-from orchestrator.runtime import embedded, host_check, pins, unpack, wheels
-from orchestrator.runtime.binary import Binary
-from orchestrator.runtime.installation import folder_of
-from orchestrator.runtime.pip_failure import failure
+from orchestrator.runtime import embedded, pins, unpack, wheels
+from orchestrator.runtime.binary import Binary, embedded_in, folder_of
+from orchestrator.runtime.pip import failure
 from orchestrator.units import MIB
 
 Fetched = Callable[[Home], None]
@@ -55,7 +54,7 @@ def test_it_installs_and_runs(home: Home) -> None:
 
     binary = embedded.install(home, report=said.append)
 
-    assert binary == embedded.installed(home)
+    assert binary == embedded_in(home)
     assert binary.kind == "embedded"
     assert "0.9.3" in _version(binary)
     assert not list((home.cache / "wheels").iterdir()), "the wheels are not kept"
@@ -85,9 +84,9 @@ def test_a_damaged_runtime_is_replaced(home: Home, fetched: Fetched) -> None:
 
     fetched(home)
 
-    assert embedded.installed(home) is None
+    assert embedded_in(home) is None
     assert embedded.install(home, report=_nothing) == binary
-    assert embedded.installed(home) == binary
+    assert embedded_in(home) == binary
     assert len(list(home.runtimes.iterdir())) == 1
 
 
@@ -101,7 +100,7 @@ def test_the_older_build_is_taken_when_the_newer_is_gone(
     binary = embedded.install(home, report=_nothing)
 
     assert binary.path.parent == folder_of(home, pins.BUILDS[1])
-    assert embedded.installed(home) == binary
+    assert embedded_in(home) == binary
 
 
 def test_without_the_libraries_nothing_is_installed(home: Home, offline_index: Path) -> None:
@@ -111,7 +110,7 @@ def test_without_the_libraries_nothing_is_installed(home: Home, offline_index: P
         embedded.install(home, report=_nothing)
 
     assert "official release" in e.value.hint
-    assert embedded.installed(home) is None
+    assert embedded_in(home) is None
 
 
 def _fetching(home: Home) -> bool:
@@ -140,7 +139,7 @@ def test_killed_half_way_leaves_nothing_half(
     child.send_signal(signal.SIGKILL)
     child.wait()
 
-    assert embedded.installed(home) is None
+    assert embedded_in(home) is None
     assert not list(home.runtimes.glob("embedded-*"))
 
     kept = len(list(home.cache.glob("wheels/*.whl")))
@@ -157,7 +156,7 @@ def test_two_at_once(home: Home) -> None:
     children = [_other(home) for _ in range(3)]
 
     assert [child.wait(timeout=100) for child in children] == [0, 0, 0]
-    binary = embedded.installed(home)
+    binary = embedded_in(home)
     assert binary is not None
     assert [p.name for p in home.runtimes.iterdir()] == [binary.path.parent.name]
 
@@ -347,7 +346,7 @@ _GOOD = frozenset({"avx", "avx2", "bmi2", "f16c", "fma", "sse2"})
 def test_which_boxes_it_is_made_for(
     system: str, arch: str, libc: str, isa: frozenset[str], why: str | None
 ) -> None:
-    said = host_check.judge(system, arch, libc, isa)
+    said = embedded.judge(system, arch, libc, isa)
 
     assert said is None if why is None else why in (said or "")
 

@@ -17,12 +17,12 @@ import pytest
 
 from orchestrator.errors import Busy, InvalidInput, ServerUnreachable
 from orchestrator.home import Home
-from orchestrator.runtime import lock, process, record
+from orchestrator.runtime import disk, lifecycle, owner, record
 from orchestrator.runtime.address import version_at
 from orchestrator.runtime.binary import Binary
 from orchestrator.runtime.environment import server_environment
-from orchestrator.runtime.find import runners_of
-from orchestrator.runtime.process import Running
+from orchestrator.runtime.record import Running
+from orchestrator.runtime.runner import runners_of
 from tests.real.server import RealServer, free_port
 from tests.real.tiny import TinyModel
 
@@ -43,7 +43,7 @@ class Box:
     environ: dict[str, str]
 
     def start(self, **settings: str) -> Running:
-        return process.start(
+        return lifecycle.start(
             self.binary,
             self.home,
             host=self.url,
@@ -52,11 +52,11 @@ class Box:
             report=_nothing,
         )
 
-    def stop(self) -> process.Stopped:
-        return process.stop(self.home, host=self.url, report=_nothing)
+    def stop(self) -> lifecycle.Stopped:
+        return lifecycle.stop(self.home, host=self.url, report=_nothing)
 
-    def status(self) -> process.RuntimeStatus:
-        return process.status(self.home, {"OLLAMA_HOST": self.url})
+    def status(self) -> owner.RuntimeStatus:
+        return owner.status(self.home, {"OLLAMA_HOST": self.url})
 
     @property
     def pid_file(self) -> Path:
@@ -71,7 +71,7 @@ def box(runtime_binary: Binary, home: Home, tmp_path: Path) -> Iterator[Box]:
     environ["OLLAMA_MODELS"] = str(tmp_path / "models")
     box = Box(runtime_binary, home, f"http://127.0.0.1:{free_port()}", environ)
     yield box
-    process.stop(home, report=_nothing)
+    lifecycle.stop(home, report=_nothing)
 
 
 def _gone(pid: int) -> bool:
@@ -113,7 +113,7 @@ def test_start_answer_stop(box: Box, tmp_path: Path) -> None:
     assert _gone(running.pid)
     assert not box.pid_file.exists()
     assert box.status().owner == "none"
-    assert box.stop() == process.Stopped()
+    assert box.stop() == lifecycle.Stopped()
 
 
 def test_starting_twice_gives_the_same_server(box: Box) -> None:
@@ -124,7 +124,7 @@ def test_starting_again_with_other_settings_says_so(box: Box) -> None:
     box.start()
     said: list[str] = []
 
-    process.start(
+    lifecycle.start(
         box.binary,
         box.home,
         host=box.url,
@@ -202,7 +202,7 @@ def test_it_starts_without_a_home(box: Box, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("host", ["0.0.0.0:1", "[::]:1", "10.0.0.1", "box:1", "https://127.0.0.1"])
 def test_only_loopback_is_served(runtime_binary: Binary, home: Home, host: str) -> None:
     with pytest.raises(InvalidInput):
-        process.start(runtime_binary, home, host=host, environ={}, report=_nothing)
+        lifecycle.start(runtime_binary, home, host=host, environ={}, report=_nothing)
 
 
 def test_a_port_that_another_program_holds(box: Box) -> None:
@@ -270,7 +270,7 @@ def test_a_process_that_got_the_pid_of_a_dead_server_is_left_alone(box: Box) -> 
         box.pid_file.write_text(json.dumps(found))
 
         assert record.ours(box.home, box.url) is None
-        assert process.stop(box.home, report=_nothing).servers == ()
+        assert lifecycle.stop(box.home, report=_nothing).servers == ()
         assert stranger.poll() is None
         stranger.kill()
 
@@ -281,7 +281,7 @@ def test_a_torn_pid_file_is_survived(box: Box, text: str) -> None:
     box.pid_file.write_text(text)
 
     assert box.status().owner == "none"
-    assert process.stop(box.home, report=_nothing).servers == ()
+    assert lifecycle.stop(box.home, report=_nothing).servers == ()
     assert not box.pid_file.exists()
 
 
@@ -332,8 +332,8 @@ def test_two_starts_at_once_make_one_server(box: Box) -> None:
 
 def test_a_lock_that_is_held_is_told_about(tmp_path: Path) -> None:
     said: list[str] = []
-    held = lock.held(tmp_path / "a.lock", what="the first", limit_s=1, report=said.append)
-    again = lock.held(tmp_path / "a.lock", what="the other run", limit_s=5, report=said.append)
+    held = disk.locked(tmp_path / "a.lock", what="the first", limit_s=1, report=said.append)
+    again = disk.locked(tmp_path / "a.lock", what="the other run", limit_s=5, report=said.append)
 
     with held, pytest.raises(Busy, match="the other run still runs"), again:
         pass
@@ -361,7 +361,7 @@ def test_a_foreign_server_is_never_stopped(box: Box, server: RealServer) -> None
     assert f"kill {server.pid}" in e.value.hint
     with pytest.raises(InvalidInput, match=r"an Ollama 0\.9\.3 that deploy did not start"):
         box.start()
-    assert process.stop(box.home, report=_nothing).servers == ()
+    assert lifecycle.stop(box.home, report=_nothing).servers == ()
 
     status = box.status()
     assert (status.owner, status.pid, status.version) == ("foreign", server.pid, "0.9.3")
@@ -385,6 +385,7 @@ MainPID={server.pid}
 END"""
     )
     systemctl.chmod(0o755)
+    monkeypatch.setattr("orchestrator.runtime.unit.BOOTED", tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     box.url = server.url
 
@@ -409,8 +410,8 @@ def test_runners_end_with_their_server(box: Box, tiny_models: dict[str, TinyMode
     _load(box, tiny_models)
 
     (runner,) = runners_of(running.pid)
-    assert runner.model is not None
-    assert runner.model.startswith(box.environ["OLLAMA_MODELS"])
+    assert runner.model_path
+    assert runner.model_path.startswith(box.environ["OLLAMA_MODELS"])
     assert box.status().orphans == ()
 
     box.stop()
@@ -454,7 +455,7 @@ def test_a_foreign_runner_is_never_ended(
     server.kill(runners=False)
 
     assert box.status().orphans == ()
-    assert process.stop(box.home, report=_nothing).orphans == ()
+    assert lifecycle.stop(box.home, report=_nothing).orphans == ()
     assert not _gone(runner.pid)
     server.stop()
     _wait_until_gone(runner.pid)

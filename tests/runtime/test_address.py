@@ -1,16 +1,15 @@
-import os
 import socket
-import time
-from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import InvalidInput
-from orchestrator.home import Home
-from orchestrator.runtime import find
-from orchestrator.runtime.address import is_loopback, names_everywhere, version_at
-from orchestrator.runtime.binary import Binary
-from tests.real.server import RealServer, free_port
+from orchestrator.runtime.address import (
+    is_loopback,
+    names_everywhere,
+    parse_host,
+    server_host,
+    version_at,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +42,12 @@ from tests.real.server import RealServer, free_port
     ],
 )
 def test_ollama_host_means(value: str, url: str) -> None:
-    assert find.server_host({"OLLAMA_HOST": value}) == url
-    assert find.server_host({"OLLAMA_HOST": url}) == url
+    assert server_host({"OLLAMA_HOST": value}) == url
+    assert server_host({"OLLAMA_HOST": url}) == url
 
 
 def test_without_ollama_host_it_is_the_default() -> None:
-    assert find.server_host({}) == "http://127.0.0.1:11434"
+    assert server_host({}) == "http://127.0.0.1:11434"
 
 
 @pytest.mark.parametrize(
@@ -72,13 +71,13 @@ def test_without_ollama_host_it_is_the_default() -> None:
 )
 def test_a_bad_ollama_host_is_named(value: str) -> None:
     with pytest.raises(InvalidInput, match="OLLAMA_HOST") as e:
-        find.server_host({"OLLAMA_HOST": value})
+        server_host({"OLLAMA_HOST": value})
     assert repr(value) in e.value.what
 
 
 def test_a_password_in_ollama_host_is_not_repeated() -> None:
     with pytest.raises(InvalidInput) as e:
-        find.server_host({"OLLAMA_HOST": "http://user:secret@box:80"})
+        server_host({"OLLAMA_HOST": "http://user:secret@box:80"})
     assert "secret" not in e.value.what
 
 
@@ -96,99 +95,8 @@ def test_a_password_in_ollama_host_is_not_repeated() -> None:
     ],
 )
 def test_who_can_reach_an_address(value: str, loopback: bool, everywhere: bool) -> None:
-    assert is_loopback(find.parse_host(value)) == loopback
+    assert is_loopback(parse_host(value)) == loopback
     assert names_everywhere(value) == everywhere
-
-
-@pytest.fixture
-def release(tmp_path: Path) -> Path:
-    program = tmp_path / "bin" / "ollama"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    return program
-
-
-def test_a_release_is_preferred_over_the_embedded_runtime(
-    release: Path, runtime_binary: Binary, tmp_path: Path
-) -> None:
-    home = Home(runtime_binary.path.parents[2], tmp_path, tmp_path)
-
-    assert find.installed(home, {"PATH": str(release.parent)}) == Binary(
-        path=release, kind="release"
-    )
-    assert find.installed(home, {"PATH": str(tmp_path)}) == runtime_binary
-
-
-def test_a_program_that_may_not_run_is_not_found(release: Path, home: Home) -> None:
-    release.chmod(0o644)
-
-    assert find.installed(home, {"PATH": str(release.parent)}) is None
-
-
-def _systemctl(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = folder / "systemctl"
-    program.write_text(f"#!/bin/sh\n{body}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-
-def test_what_systemd_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = """MainPID=812
-User=ollama
-Environment=PATH=/usr/bin "OLLAMA_MODELS=/big disk/models" OLLAMA_HOST=0.0.0.0
-LoadState=loaded
-ActiveState=active
-DropInPaths=/etc/systemd/system/ollama.service.d/override.conf"""
-    _systemctl(tmp_path, f"cat <<'END'\n{said}\nEND", monkeypatch)
-
-    unit = find.systemd_unit()
-
-    assert unit is not None
-    assert (unit.name, unit.active, unit.user, unit.main_pid) == (
-        "ollama.service",
-        True,
-        "ollama",
-        812,
-    )
-    assert unit.environment["OLLAMA_MODELS"] == "/big disk/models"
-    assert unit.environment["OLLAMA_HOST"] == "0.0.0.0"
-    assert unit.drop_ins == ("/etc/systemd/system/ollama.service.d/override.conf",)
-    assert "/big disk" not in str(unit.to_json())
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param("echo LoadState=not-found; echo MainPID=0", id="no-such-unit"),
-        pytest.param("echo LoadState=loaded; exit 1", id="fails"),
-        pytest.param("echo nonsense", id="nonsense"),
-        pytest.param("exec sleep 20", id="hangs"),
-    ],
-)
-def test_systemd_without_ollama(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    _systemctl(tmp_path, body, monkeypatch)
-    begun = time.monotonic()
-
-    assert find.systemd_unit() is None
-    assert time.monotonic() - begun < 8
-
-
-def test_who_listens(server: RealServer) -> None:
-    assert find.listener_pid(server.url) == server.pid
-    assert find.listener_pid(f"http://localhost:{server.port}") == server.pid
-    assert find.listener_pid(f"http://127.0.0.1:{free_port()}") is None
-    assert find.listener_pid(f"http://192.0.2.1:{server.port}") is None
-    assert version_at(server.url) == "0.9.3"
-
-
-def test_a_socket_on_all_addresses_is_found_on_loopback() -> None:
-    with socket.socket() as everywhere:
-        everywhere.bind(("0.0.0.0", 0))
-        everywhere.listen()
-        port = everywhere.getsockname()[1]
-
-        assert find.listener_pid(f"http://127.0.0.1:{port}") == os.getpid()
 
 
 def test_a_port_that_answers_nothing_is_no_ollama() -> None:
