@@ -11,7 +11,7 @@ from orchestrator.keep import current, kept, reload
 from orchestrator.order import Order, intend, nothing_fits
 from orchestrator.plan import Plan, choose
 from orchestrator.progress import Progress
-from orchestrator.runtime import installed, start
+from orchestrator.runtime import installed, start, systemd_unit
 from orchestrator.runtime.embedded import install
 from orchestrator.settle import settle
 from orchestrator.source import Source
@@ -28,6 +28,9 @@ def deploy(order: Order, progress: Progress) -> dict[str, Any]:
     NothingFits, PullFailed, DiskFull, PromiseBroken, Inconclusive and the errors of the server.
     """
     seen = serving(order, progress)
+    for card in seen.machine.accelerators:
+        if not card.usable:
+            progress.say(f"warning: {card.name} is not used: {card.unusable_reason}")
     trail = Trail(learnt(current(order, seen)))
     registry = Registry(seen.server, order.profile.registry)
     while True:
@@ -70,6 +73,8 @@ def serving(order: Order, progress: Progress) -> Survey:
     seen = survey(order.home, order.environ, parallel=parallel)
     if seen.answers:
         return seen
+    if unit := systemd_unit():
+        progress.say(f"{unit.name} is installed and does not answer: starting a server of our own")
     binary = installed(order.home, order.environ)
     if binary is None:
         progress.say("no Ollama on this box: installing the embedded runtime (it runs on the CPU)")

@@ -66,11 +66,13 @@ def _stays(order: Order, serves: Mapping[str, Any], fit: Fit, progress: Progress
 
 def holds(serves: Mapping[str, Any], profile: Profile) -> bool:
     """Whether what was measured at deployment passes the profile's terms as they are now."""
+    # With the floor that it was accepted under it stays, be it as the last that was left.
+    floor_moved = serves["requested"]["min_tps"] != profile.min_tps
     for check in serves["verdict"]["checks"]:
         if check["name"].startswith("memory") and check["error"] is not None:
             if abs(check["error"]) > profile.memory_warn:
                 return False
-        elif check["name"] == "decode speed" and serves["placement"] != "gpu":
+        elif check["name"] == "decode speed" and floor_moved and serves["placement"] != "gpu":
             clean = check["outcome"] != "unverified"
             if clean and (check["measured"] or 0) < profile.min_tps:
                 return False

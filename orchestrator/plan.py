@@ -19,7 +19,10 @@ Wish = Kind | Literal["any"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What would be deployed; `chosen` is None when nothing fits."""
+    """What would be deployed; `chosen` is None when nothing fits.
+
+    `slow`: it is the last that was left, and is not refused for speed.
+    """
 
     profile: Profile
     machine: Machine
@@ -28,6 +31,7 @@ class Plan:
     rejected: tuple[Rejection, ...]
     why: str
     warnings: tuple[str, ...] = ()
+    slow: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan document (schema `plan`)."""
@@ -200,6 +204,7 @@ def _plan(search: _Search, chosen: Fit | None, wish: Wish, *, slow: bool, named:
         rejected=tuple(rejected),
         why=_why(search, chosen, wish, slow=slow),
         warnings=_warnings(search, chosen, slow=slow),
+        slow=slow,
     )
 
 

@@ -37,7 +37,7 @@ def settle(
     """
     made = _derive(order, seen, fit, plan, source, trail)
     try:
-        proof = prove(seen.server, _subject(order, seen, made), progress)
+        proof = prove(seen.server, _subject(order, seen, made, slow=plan.slow), progress)
     except OutOfMemory as e:
         _take_away(order, seen, made)
         return Rejection(tag=fit.candidate.tag, reason="memory", detail=e.what)
@@ -71,8 +71,9 @@ def _derive(order: Order, seen: Survey, fit: Fit, plan: Plan, source: Source, tr
     )
 
 
-def _subject(order: Order, seen: Survey, made: Made) -> Subject:
+def _subject(order: Order, seen: Survey, made: Made, *, slow: bool) -> Subject:
     profile = order.profile
+    without_floor = slow or made.fit.placement.kind == "gpu"
     return Subject(
         name=made.names.model,
         blob=made.blob,
@@ -80,7 +81,7 @@ def _subject(order: Order, seen: Survey, made: Made) -> Subject:
         options=parameters(made.fit, seen.machine),
         estimate=made.fit.estimate,
         machine=seen.machine,
-        min_tps=0.0 if made.fit.placement.kind == "gpu" else profile.min_tps,
+        min_tps=0.0 if without_floor else profile.min_tps,
         tolerances=Tolerances(memory_pass=profile.memory_pass, memory_warn=profile.memory_warn),
         keep_alive=profile.keep_alive,
         budget_s=profile.validation_s,

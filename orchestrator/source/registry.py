@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from orchestrator import log
@@ -66,15 +67,20 @@ def _follow(steps: Iterator[PullStep], tag: str, source: str, progress: Progress
     """Show a pull by layer, and end it when no byte comes any more."""
     done: dict[str, int] = {}
     advanced, said = time.monotonic(), ""
-    for step in steps:
-        if step.digest and step.total_bytes:
-            before = done.get(step.digest, -1)
-            now = max(before, step.completed_bytes or 0)  # a retried part counts backwards
-            if now > before:
-                advanced, done[step.digest] = time.monotonic(), now
-            progress.advance(f"pull {tag} {step.digest[7:19]}", now, step.total_bytes)
-        elif step.status != said:
-            advanced, said = time.monotonic(), step.status
-            progress.say(f"pull {tag}: {step.status}")
-        if time.monotonic() - advanced > _STALL_S:
-            raise SourceUnreachable(f"pulling {tag}: no byte from {source} for {_STALL_S:.0f} s")
+    with ExitStack() as lasting:
+        for step in steps:
+            if step.digest and step.total_bytes:
+                lasting.close()
+                before = done.get(step.digest, -1)
+                now = max(before, step.completed_bytes or 0)  # a retried part counts backwards
+                if now > before:
+                    advanced, done[step.digest] = time.monotonic(), now
+                progress.advance(f"pull {tag} {step.digest[7:19]}", now, step.total_bytes)
+            elif step.status != said:  # hashing 40 GB sends no event for minutes
+                lasting.close()
+                advanced, said = time.monotonic(), step.status
+                lasting.enter_context(progress.waiting(f"pull {tag}: {step.status}"))
+            if time.monotonic() - advanced > _STALL_S:
+                raise SourceUnreachable(
+                    f"pulling {tag}: no byte from {source} for {_STALL_S:.0f} s"
+                )
