@@ -38,25 +38,25 @@ class Survey:
         return replace(self, machine=replace(self.machine, server=state))
 
 
-def look(home: Home, environ: Mapping[str, str], *, parallel: int = 1) -> Survey:
-    """Return the machine and its server; without one, as the server that auto would start."""
+def look(environ: Mapping[str, str]) -> Survey:
+    """Return the machine and its server as they are."""
     server = Server(server_host(environ))
     with log.stage("probe"):
         claims, names = _ask(server)
         now = datetime.now(UTC)
         machine = read_machine(host_url=server.host, server=claims, now=now)
-    if claims is None:
-        machine = _as_started(machine, home, environ, parallel)
     return Survey(server=server, answers=claims is not None, machine=machine, names=names)
 
 
 def survey(home: Home, environ: Mapping[str, str], *, parallel: int) -> Survey:
-    """Return what a plan can be made on.
+    """Return what a plan can be made on: where no server answers, the one that auto would start.
 
     Raises MachineElsewhere: the server runs where the probe cannot look.
     """
-    seen = look(home, environ, parallel=parallel)
-    if seen.answers and not seen.machine.server.local:
+    seen = look(environ)
+    if not seen.answers:
+        return replace(seen, machine=_as_started(seen.machine, home, environ, parallel))
+    if not seen.machine.server.local:
         raise MachineElsewhere(f"the Ollama server at {seen.server.host} is not on this machine")
     return seen
 

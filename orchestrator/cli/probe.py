@@ -6,7 +6,6 @@ import click
 
 from orchestrator.cli.options import common, start_log
 from orchestrator.cli.render import emit
-from orchestrator.home import Home
 from orchestrator.machine import Accelerator, Machine
 from orchestrator.survey import look
 from orchestrator.units import gib
@@ -17,7 +16,7 @@ from orchestrator.units import gib
 def probe(as_json: bool, verbose: bool, log_format: str | None) -> None:
     """Show the machine as the Ollama server may use it; never changes anything."""
     start_log(verbose=verbose, log_format=log_format)
-    machine = look(Home.of(os.environ), os.environ).machine
+    machine = look(os.environ).machine
     emit(machine.to_json(), _text(machine), as_json=as_json)
 
 

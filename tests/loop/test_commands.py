@@ -97,6 +97,13 @@ def test_probe_describes_this_box_and_the_plan_reads_it_back(
     assert "memory " in run_deploy("probe", env=env).stdout
 
 
+def test_probe_invents_no_server(run_deploy: RunDeploy) -> None:
+    env = {"OLLAMA_HOST": f"127.0.0.1:{free_port()}"}
+    server = answer(run_deploy("probe", "--json", env=env), "machine")["server"]
+    assert (server["version"], server["runtime"], server["pid"]) == (None, None, None)
+    assert "server    none at" in run_deploy("probe", env=env).stdout
+
+
 def test_catalog_lists_and_shows(run_deploy: RunDeploy) -> None:
     listed = answer(run_deploy("catalog", "--json"), "catalog")["models"]
     assert {m["family"] for m in listed} >= {"deepseek-r1", "qwen3", "qwen2.5"}
