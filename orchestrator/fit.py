@@ -8,8 +8,8 @@ from orchestrator.budget import Budget
 from orchestrator.era import NEWEST, ServerVersion
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.gguf.layout import spread
-from orchestrator.machine import Machine
-from orchestrator.memory import Device
+from orchestrator.machine import Machine, ServerSettings
+from orchestrator.memory import Device, Run
 from orchestrator.model import Candidate, Target
 from orchestrator.placement import Card, Kind, Load, Placement, everywhere, place
 from orchestrator.profile import Profile
@@ -188,16 +188,21 @@ def _loading(candidate: Candidate, terms: Terms, device: Device) -> _Loading:
     )
     trained = candidate.architecture.context_length
     found = effective(wishes, trained_context=trained, machine=terms.machine, device=device)
-    load = Load(
+    load = load_of(candidate, found.run, device, settings)
+    return _Loading(load=load, requested=dict(found.requested))
+
+
+def load_of(candidate: Candidate, run: Run, device: Device, settings: ServerSettings) -> Load:
+    """Return what is to be placed: the candidate in a run, under the server's settings."""
+    return Load(
         shape=candidate.architecture,
         weights=spread(candidate),
-        run=found.run,
+        run=run,
         device=device,
         overhead_bytes=settings.gpu_overhead_bytes or 0,
         fit_target_bytes=settings.fit_target_bytes,
         spread=bool(settings.sched_spread),
     )
-    return _Loading(load=load, requested=dict(found.requested))
 
 
 def target_of(candidate: Candidate, server_version: str | None) -> Target:

@@ -1,32 +1,24 @@
 """`deploy estimate MODEL`."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from itertools import product, takewhile
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
-from orchestrator.budget import budget
 from orchestrator.catalog import Catalog
+from orchestrator.catalog.requantized import requantized
 from orchestrator.cli.options import common, read_json, start_log
 from orchestrator.cli.render import emit
 from orchestrator.cli.render import estimate as render
 from orchestrator.errors import InvalidInput
-from orchestrator.estimate import Estimate
-from orchestrator.estimate import estimate as predict
-from orchestrator.fit import SUPPORTED, target_of
-from orchestrator.gguf import facts, header
-from orchestrator.gguf.layout import at_quantization, spread
-from orchestrator.machine import Machine, ServerSettings
+from orchestrator.gguf import header
+from orchestrator.gguf.facts import candidate_of
+from orchestrator.lone import estimated
 from orchestrator.machine_file import from_json
-from orchestrator.memory import Device, KvType
-from orchestrator.model import BITS_PER_WEIGHT, Candidate
-from orchestrator.placement import Card, Load, everywhere, place
-from orchestrator.settings import Wishes, effective
+from orchestrator.memory import KvType
+from orchestrator.model import Candidate
+from orchestrator.settings import Wishes
 
-_ANY_CARD = (Card(index=0, free_bytes=0),)
 _FLASH = {"on": True, "off": False, "auto": None}
 
 
@@ -62,7 +54,9 @@ def estimate(
     Without --machine: one CUDA card that takes all layers, by the newest server's rules.
     """
     start_log(verbose=verbose, log_format=log_format)
-    candidate = _quantized(_candidate(model), quantize)
+    candidate = _candidate(model)
+    if quantize is not None:
+        candidate = requantized(Catalog.bundled(), candidate, quantize)
     machine = None
     if machine_path:
         document = read_json(machine_path)
@@ -81,139 +75,13 @@ def estimate(
     emit(document, render(document), as_json=as_json)
 
 
-def estimated(
-    candidate: Candidate,
-    wishes: Wishes,
-    machine: Machine | None,
-    server_version: str | None,
-    gpu_layers: int | None,
-) -> Estimate:
-    """Return the estimate of a candidate on a machine, or on one card that takes it all."""
-    _check(candidate, gpu_layers)
-    version = server_version or (machine.server.version if machine else None)
-    if machine:
-        machine = replace(machine, server=replace(machine.server, version=version))
-    cards = budget(machine, None).cards if machine else _ANY_CARD
-    if gpu_layers and not cards:
-        raise InvalidInput(f"--gpu-layers {gpu_layers}: this machine has no usable GPU")
-    device: Device = "metal" if cards and cards[0].metal else "cuda"
-    load, requested = _load(candidate, wishes, machine, version, device)
-    placement = everywhere(load, cards[0].index if cards else 0, gpu_layers)
-    if machine and gpu_layers is None:
-        placement = place(load, cards)
-    if placement.kind == "cpu":
-        load, requested = _load(candidate, wishes, machine, version, "cpu")
-    return predict(
-        target_of(candidate, version), load, placement, machine=machine, requested=requested
-    )
-
-
-def _check(candidate: Candidate, gpu_layers: int | None) -> None:
-    name, form = candidate.architecture.name, candidate.format
-    if gpu_layers is not None and gpu_layers < 0:
-        raise InvalidInput(f"--gpu-layers {gpu_layers}: must not be negative")
-    if form != "gguf":
-        raise InvalidInput(f"{candidate.tag} is {form}, not GGUF: its memory is not known")
-    if name not in SUPPORTED:
-        raise InvalidInput(
-            f"architecture {name} is unknown, and not guessed",
-            hint=f"known are {', '.join(SUPPORTED)}",
-        )
-
-
-def _load(
-    candidate: Candidate,
-    wishes: Wishes,
-    machine: Machine | None,
-    version: str | None,
-    device: Device,
-) -> tuple[Load, Mapping[str, Any]]:
-    """Return the load with the settings that the machine's server gives it, and changed wishes."""
-    trained = candidate.architecture.context_length
-    found = effective(
-        wishes, trained_context=trained, machine=machine, device=device, version=version
-    )
-    settings = machine.server.settings if machine else ServerSettings()
-    load = Load(
-        shape=candidate.architecture,
-        weights=spread(candidate),
-        run=found.run,
-        device=device,
-        overhead_bytes=settings.gpu_overhead_bytes or 0,
-        fit_target_bytes=settings.fit_target_bytes,
-        spread=bool(settings.sched_spread),
-    )
-    return load, found.requested
-
-
 def _candidate(model: str) -> Candidate:
+    """Return a library model, or what the header of a .gguf file describes."""
     if not model.endswith(".gguf"):
         return Catalog.bundled().find(model)
     path = Path(model)
     try:
         with path.open("rb") as stream:
-            found = header.read(stream)
-        size = path.stat().st_size
+            return candidate_of(path.name, header.read(stream), path.stat().st_size)
     except OSError as e:
         raise InvalidInput(f"{model}: {e.strerror}") from e
-    shape = facts.architecture(found.metadata, found.tensors)
-    parameters = facts.parameters(found.tensors)
-    return Candidate(
-        tags=(path.name,),
-        model=path.name,
-        family=path.stem,
-        kind="chat",
-        architecture=shape,
-        quantization=facts.quantization(found.metadata),
-        format="gguf",
-        parameters_total=parameters,
-        parameters_active=parameters,
-        file_bytes=size,
-        bytes_basis="header",
-        weights=facts.weights(found.tensors, shape.block_count),
-    )
-
-
-def _quantized(candidate: Candidate, wish: str | None) -> Candidate:
-    """Return the same model at another quantization: the library's file of it, or by rule."""
-    if wish is None:
-        return candidate
-    name = wish.upper()
-    if name not in BITS_PER_WEIGHT:
-        known = ", ".join(BITS_PER_WEIGHT)
-        raise InvalidInput(f"--quantize {wish}: unknown quantization", hint=f"one of: {known}")
-    if twin := _twin(candidate, name):
-        return twin
-    size = at_quantization(candidate, name)
-    return replace(
-        candidate,
-        quantization=name,
-        file_bytes=size,
-        tensor_bytes=size,
-        bytes_basis="layout",
-        digest=None,
-        weights=None,
-    )
-
-
-def _twin(candidate: Candidate, quantization: str) -> Candidate | None:
-    """Return the library's file of the same model at that quantization: the most alike."""
-    if candidate.quantization == quantization:
-        return candidate
-
-    def unlike(other: Candidate) -> tuple[bool, int, str]:
-        shared = max(_shared_start(*pair) for pair in product(candidate.tags, other.tags))
-        return other.kind != candidate.kind, -shared, other.tag
-
-    wanted = (candidate.model, quantization, candidate.format)
-    files = Catalog.bundled().candidates
-    return min(
-        (c for c in files if (c.model, c.quantization, c.format) == wanted),
-        key=unlike,
-        default=None,
-    )
-
-
-def _shared_start(one: str, other: str) -> int:
-    """Return how many characters two tags begin with alike."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

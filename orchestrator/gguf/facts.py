@@ -6,8 +6,9 @@ from math import prod
 from typing import Any
 
 from orchestrator.errors import InvalidInput
+from orchestrator.gguf.header import Header
 from orchestrator.gguf.types import FILE_TYPES, Tensor
-from orchestrator.model import Architecture, Weights
+from orchestrator.model import Architecture, Candidate, Weights
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _MOST = 2**32 - 1
@@ -103,3 +104,23 @@ def quantization(metadata: Mapping[str, Any]) -> str:
 def parameters(tensors: Iterable[Tensor]) -> int:
     """Return the number of elements of all tensors."""
     return sum(prod(t.shape) for t in tensors)
+
+
+def candidate_of(name: str, header: Header, file_bytes: int) -> Candidate:
+    """Return the model in a file as a candidate of its own name."""
+    shape = architecture(header.metadata, header.tensors)
+    count = parameters(header.tensors)
+    return Candidate(
+        tags=(name,),
+        model=name,
+        family=name.partition(":")[0],
+        kind="chat",
+        architecture=shape,
+        quantization=quantization(header.metadata),
+        format="gguf",
+        parameters_total=count,
+        parameters_active=count,
+        file_bytes=file_bytes,
+        bytes_basis="header",
+        weights=weights(header.tensors, shape.block_count),
+    )

