@@ -20,8 +20,9 @@ from orchestrator.server import LoadTiming, Server
 from orchestrator.server.shown import Claim
 from orchestrator.units import duration
 
-# A busy box slows down, it must not hold the loop for ever: times the budget, and at least.
-_PATIENCE, _PATIENCE_S = 2.5, 90.0
+# A busy box slows down, it must not hold the loop for ever: times the budget, but room for a few
+# requests at the rate that was seen, so that there is a sample at all.
+_PATIENCE, _PATIENCE_REQUESTS, _PATIENCE_S = 2.5, 6, (90.0, 900.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +106,8 @@ def _measure(server: Server, subject: Subject, progress: Progress, effort: str) 
         budget_s=budget_s,
         report=report,
     )
+    least_s, most_s = _PATIENCE_S
+    wanted_s = max(_PATIENCE * budget_s, _PATIENCE_REQUESTS * workload.request_s, least_s)
     return measure(
         server,
         subject.name,
@@ -112,7 +115,7 @@ def _measure(server: Server, subject: Subject, progress: Progress, effort: str) 
         plan=workload,
         report=report,
         noise=ForeignCpu(subject.machine.server.pid),
-        deadline=time.perf_counter() + max(_PATIENCE * budget_s, _PATIENCE_S),
+        deadline=time.perf_counter() + min(wanted_s, most_s),
     )
 
 
