@@ -33,11 +33,6 @@ class Summary:
     rejected: int
     unit: str
 
-    @property
-    def relative_spread(self) -> float:
-        """The spread as a share of the median; 0 where the median is 0."""
-        return self.spread / self.median if self.median else 0.0
-
     def to_json(self) -> dict[str, Any]:
         """Return the metric as the bench document carries it."""
         return asdict(self)
@@ -81,27 +76,3 @@ def _interval(rounds: Sequence[tuple[float, ...]], draws: int) -> tuple[float, f
     )
     tail = (1 - _CONFIDENCE) / 2
     return medians[int(tail * draws)], medians[min(draws - 1, int((1 - tail) * draws))]
-
-
-def percentiles(
-    values: Sequence[float], shares: Sequence[float] = (0.5, 0.9, 0.99)
-) -> dict[float, float | None]:
-    """Return the percentile for each share; None where fewer than 10/(1-p) samples support it.
-
-    Only for metrics where low is good: the high percentile of a rate is its good tail.
-    Raises ValueError: a share is not between 0 and 1.
-    """
-    if not all(0 < p < 1 for p in shares):
-        raise ValueError(f"percentiles are named by shares between 0 and 1, not {shares!r}")
-    ordered = sorted(values)
-    return {p: _percentile(ordered, p) for p in shares}
-
-
-def _percentile(ordered: Sequence[float], p: float) -> float | None:
-    # Multiplied out and rounded: 10 / (1 - 0.9) is 100.00000000000001 in floating point.
-    if round(len(ordered) * (1 - p), 9) < 10:
-        return None
-    place = p * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

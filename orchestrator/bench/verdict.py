@@ -66,16 +66,6 @@ class Verdict:
     outcome: Outcome
     checks: tuple[Check, ...]
 
-    @property
-    def overestimates_only(self) -> bool:
-        """Everything that failed took less memory than promised: the estimate is wrong and the plan
-        should be made again with what was measured, but no smaller model would cure it.
-        """
-        failed = [c for c in self.checks if c.outcome == "failed"]
-        return bool(failed) and all(
-            c.name.startswith("memory") and c.error is not None and c.error < 0 for c in failed
-        )
-
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as the bench document carries it."""
         return {"outcome": self.outcome, "checks": [asdict(c) for c in self.checks]}

@@ -1,6 +1,7 @@
 """`deploy runtime install|start|stop|status`."""
 
 import os
+from typing import Any
 
 import click
 
@@ -18,6 +19,10 @@ def runtime() -> None:
     """The Ollama server itself: install, start, stop, inspect."""
 
 
+def _status() -> dict[str, Any]:
+    return room.status(Home.of(os.environ), os.environ).to_json()
+
+
 @runtime.command()
 @common
 def install(as_json: bool, verbose: bool, log_format: str | None) -> None:
@@ -25,7 +30,8 @@ def install(as_json: bool, verbose: bool, log_format: str | None) -> None:
     start_log(verbose=verbose, log_format=log_format)
     with progress() as screen:
         found = embedded.install(Home.of(os.environ), report=screen.say, progress=screen.advance)
-    emit({"schema": 1, **found.to_json()}, f"installed {found.path}", as_json=as_json)
+    document = {**_status(), "installed": str(found.path)}
+    emit(document, f"installed {found.path}", as_json=as_json)
 
 
 @runtime.command()
@@ -50,7 +56,7 @@ def start(parallel: int, as_json: bool, verbose: bool, log_format: str | None) -
             report=screen.say,
         )
     text = f"Ollama at {running.host}, pid {running.pid}, log {running.log}"
-    emit({"schema": 1, **running.to_json()}, text, as_json=as_json)
+    emit({**_status(), "started": True}, text, as_json=as_json)
 
 
 @runtime.command()
@@ -65,7 +71,8 @@ def stop(as_json: bool, verbose: bool, log_format: str | None) -> None:
     lines = [f"stopped the server at {s.host} (pid {s.pid})" for s in stopped.servers]
     lines += [f"ended an orphaned runner (pid {p})" for p in stopped.orphans]
     text = "\n".join(lines) or "no server of ours runs"
-    emit({"schema": 1, **stopped.to_json()}, text, as_json=as_json)
+    done = [{"host": s.host, "pid": s.pid} for s in stopped.servers]
+    emit({**_status(), "stopped": done}, text, as_json=as_json)
 
 
 @runtime.command()

@@ -25,11 +25,6 @@ class Binary:
     kind: RuntimeKind
     library_path: Path | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        library = str(self.library_path) if self.library_path else None
-        return {"path": str(self.path), "kind": self.kind, "library_path": library}
-
 
 def installed(home: Home, environ: Mapping[str, str]) -> Binary | None:
     """Return the Ollama to start here: an installed release, else our embedded runtime, else None.

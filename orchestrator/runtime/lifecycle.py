@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.errors import InvalidInput, ServerUnreachable
 from orchestrator.home import Home
@@ -33,11 +32,6 @@ class Stopped:
 
     servers: tuple[Running, ...] = ()
     orphans: tuple[int, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        servers = [{"host": s.host, "pid": s.pid} for s in self.servers]
-        return {"schema": 1, "stopped": servers, "orphans": list(self.orphans)}
 
 
 def start(

@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from orchestrator.errors import InvalidInput
 from orchestrator.runtime.address import server_host, split_host
@@ -34,17 +33,6 @@ class SystemdUnit:
             return split_host(server_host(self.environment))[1]
         except InvalidInput:
             return None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values; of the environment only names: values can be secret."""
-        return {
-            "name": self.name,
-            "active": self.active,
-            "user": self.user,
-            "environment": sorted(self.environment),
-            "main_pid": self.main_pid,
-            "drop_ins": list(self.drop_ins),
-        }
 
 
 def systemd_unit(root: Path = Path("/")) -> SystemdUnit | None:

@@ -72,7 +72,7 @@ class Server:
         return next((m for m in self.installed() if m.name.lower() == wanted), None)
 
     def show(self, name: str) -> Shown | None:
-        """Return header, template and capabilities of an installed model; None: not there."""
+        """Return the true header of an installed model; None: not there."""
         answer = wire.request(
             self.host, "POST", "/api/show", {"model": name}, timeout_s=_QUICK_S * 3
         )

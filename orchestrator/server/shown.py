@@ -43,8 +43,6 @@ class Shown:
     weights: Weights
     quantization: str
     parameters_total: int
-    capabilities: tuple[str, ...]
-    parameters: str
     blob: str | None
 
     @classmethod
@@ -61,7 +59,5 @@ class Shown:
             weights=weights(tensors, shape.block_count),
             quantization=(answer.get("details") or {}).get("quantization_level") or "unknown",
             parameters_total=parameters(tensors),
-            capabilities=tuple(answer.get("capabilities") or ()),
-            parameters=answer.get("parameters") or "",
             blob=f"sha256:{blob[1]}" if blob else None,
         )

@@ -41,16 +41,6 @@ def test_memory_error_is_signed_and_judged_by_size(
     assert _check(verdict, "memory").error == pytest.approx(error)
 
 
-def test_an_overestimate_is_told_from_what_a_smaller_model_would_cure() -> None:
-    assert _memory(1400, 1000).overestimates_only
-    assert not _memory(700, 1000).overestimates_only
-    assert not _memory(1000, 1000).overestimates_only
-    slow = judge(
-        Promise(resident_bytes=1400, min_tps=4), Measured(resident_bytes=1000, decode_tps=1)
-    )
-    assert not slow.overestimates_only
-
-
 def test_tolerances_are_the_profiles() -> None:
     promise, measured = Promise(resident_bytes=960), Measured(resident_bytes=1000, decode_tps=9)
 

@@ -17,8 +17,11 @@ def test_start_status_and_stop(
     shutil.copytree(folder, home.runtimes / folder.name)
     env = {"OLLAMA_HOST": f"127.0.0.1:{free_port()}", "OLLAMA_MODELS": str(tmp_path / "models")}
     try:
-        started = run_deploy("runtime", "start", env=env)
+        started = run_deploy("runtime", "start", "--json", env=env)
         assert started.returncode == 0, started.stderr
+        assert answer(started, "runtime")["started"] is True
+        installed = answer(run_deploy("runtime", "install", "--json", env=env), "runtime")
+        assert Path(installed["installed"]).exists()
         status = answer(run_deploy("runtime", "status", "--json", env=env), "runtime")
         assert (status["owner"], status["answering"], status["version"]) == ("ours", True, "0.9.3")
         assert status["settings"]["OLLAMA_NUM_PARALLEL"] == "1"
@@ -27,8 +30,8 @@ def test_start_status_and_stop(
         assert again.returncode == 0
         assert str(status["pid"]) in again.stdout
     finally:
-        stopped = run_deploy("runtime", "stop", env=env)
-    assert f"(pid {status['pid']})" in stopped.stdout
+        stopped = run_deploy("runtime", "stop", "--json", env=env)
+    assert [s["pid"] for s in answer(stopped, "runtime")["stopped"]] == [status["pid"]]
     after = answer(run_deploy("runtime", "status", "--json", env=env), "runtime")
     assert (after["owner"], after["answering"]) == ("none", False)
     nothing = run_deploy("runtime", "stop", env=env)
