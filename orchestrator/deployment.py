@@ -89,6 +89,7 @@ class Made:
             "reference": self.fit.candidate.model,
             "digest": self.model_digest,
             "blob": self.blob,
+            "architecture": self.fit.candidate.architecture.name,
             "quantization": self.fit.candidate.quantization,
             "source": self.source,
             "server_host": self.server_host,

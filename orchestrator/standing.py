@@ -69,4 +69,17 @@ def client_environment(home: Home, environ: Mapping[str, str], alias: str) -> di
         "model": alias,
         "ollama_model": deployment["model"],
         "curl": curl,
+        "note": _name_note(deployment),
     }
+
+
+def _name_note(deployment: Mapping[str, Any]) -> str | None:
+    """Say when the alias is not the best name: Ollama drops old <think> blocks from a history only
+    for models named deepseek-r1, or of the qwen3 family.
+    """
+    if not deployment["tag"].startswith("deepseek-r1:") or "qwen3" in deployment["architecture"]:
+        return None
+    return (
+        f"in long chats send the model as {deployment['model']}: by that name Ollama drops old "
+        "<think> blocks from the history, by the alias it does not"
+    )

@@ -25,4 +25,6 @@ def env(profile_name: str | None, as_json: bool, verbose: bool, log_format: str 
         f"export OPENAI_MODEL={shlex.quote(found['model'])}",
         f"# {found['curl']}",
     ]
+    if found["note"]:
+        lines.append(f"# {found['note']}")
     emit(found, "\n".join(lines), as_json=as_json)

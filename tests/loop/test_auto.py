@@ -63,6 +63,7 @@ def test_the_largest_that_fits_is_deployed_measured_and_recorded_and_a_second_ru
     jsonschema.validate(history["bench_runs"][0], load("bench"))
     client = answer(run_deploy("env", "--json", env=env), "env")
     assert client["model"] == "deploy-current"
+    assert deployed["model"] in client["note"]
 
 
 def test_a_registry_that_lacks_the_first_choice_gives_the_second(
