@@ -5,14 +5,17 @@ from pathlib import Path
 
 from orchestrator.errors import DiskFull, ServerRefused
 from orchestrator.fit import Fit, Rejection, judge
+from orchestrator.model import Candidate
 from orchestrator.order import Order
 from orchestrator.probe.disk import read_disk
 from orchestrator.progress import Progress
+from orchestrator.server.shown import Shown
 from orchestrator.source import Source
 from orchestrator.survey import Survey
 from orchestrator.units import gb, gib
 
 _MARGIN = 1.02
+_SAME_PARAMETERS = 0.10
 
 
 def acquire(
@@ -37,6 +40,8 @@ def _true(order: Order, seen: Survey, fit: Fit) -> Fit | Rejection:
     if shown is None:
         raise ServerRefused(f"{fit.candidate.tag} was pulled, but the server does not have it")
     listed = fit.candidate.architecture
+    if wrong := _unlike(fit.candidate, shown):
+        return Rejection(tag=fit.candidate.tag, reason="unavailable", detail=wrong)
     shape = replace(
         shown.architecture,  # what no header says stays as the catalogue has it
         recurrent_state_bytes=listed.recurrent_state_bytes,
@@ -51,6 +56,18 @@ def _true(order: Order, seen: Survey, fit: Fit) -> Fit | Rejection:
     )
     terms = replace(order.terms(seen.machine), installed=real.tags)
     return judge(real, terms, fit.placement.kind)
+
+
+def _unlike(candidate: Candidate, shown: Shown) -> str | None:
+    """Say why the file under this tag cannot be the model that it names; tags do move a little."""
+    listed, found = candidate.architecture.name, shown.architecture.name
+    count, wanted = shown.parameters_total, candidate.parameters_total
+    if found == listed and abs(count - wanted) <= _SAME_PARAMETERS * wanted:
+        return None
+    return (
+        f"what the server has under {candidate.tag} is {found} with {count / 1e9:.2f}B parameters, "
+        f"not {listed} with {wanted / 1e9:.2f}B: remove it, or pull it again"
+    )
 
 
 def _check_disk(fit: Fit, seen: Survey) -> None:

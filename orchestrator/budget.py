@@ -1,6 +1,6 @@
 """What a model may take on a machine: per card and on the host, with the reserve left aside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.machine import Accelerator, Machine
 from orchestrator.placement import Card
@@ -41,13 +41,16 @@ def budget(machine: Machine, max_memory_bytes: int | None) -> Budget:
     if cards:
         basis = f"memory free now on {len(cards)} GPU{'s' if len(cards) > 1 else ''}"
         reserve = reserve if shared else sum(_card_reserve(a) for a in machine.usable)
-    return Budget(
+    found = Budget(
         cards=cards,
         host_bytes=host,
         reserve_bytes=reserve,
         cap_bytes=max_memory_bytes,
         basis=basis,
     )
+    if max_memory_bytes is not None and found.bytes == max_memory_bytes:
+        return replace(found, basis=f"--max-memory; beyond it: {basis}")
+    return found
 
 
 def _host_reserve(machine: Machine, *, shared: bool) -> int:

@@ -1,17 +1,26 @@
 """The story: look, plan, pull, derive, load, measure, judge; step down, or move the alias."""
 
+from contextlib import suppress
 from typing import Any
 
 from orchestrator import log
 from orchestrator.acquire import acquire
 from orchestrator.deployment import learnt
-from orchestrator.errors import ModelUnavailable, PromiseBroken, PullFailed
+from orchestrator.errors import (
+    DeployError,
+    Interrupted,
+    ModelUnavailable,
+    PromiseBroken,
+    PullFailed,
+    ServerRefused,
+    ServerUnreachable,
+)
 from orchestrator.fit import Fit, Rejection
 from orchestrator.keep import current, kept, reload
 from orchestrator.order import Order, intend, nothing_fits
 from orchestrator.plan import Plan, choose
 from orchestrator.progress import Progress
-from orchestrator.runtime import installed, start, systemd_unit
+from orchestrator.runtime import installed, refuse_start, start, systemd_unit
 from orchestrator.runtime.embedded import install
 from orchestrator.settle import settle
 from orchestrator.source import Source
@@ -27,15 +36,29 @@ def deploy(order: Order, progress: Progress) -> dict[str, Any]:
     `changed` in it is False when what serves already is what the order asks for. Raises
     NothingFits, PullFailed, DiskFull, PromiseBroken, Inconclusive and the errors of the server.
     """
+    progress.say("looking at this machine and its server")
     seen = serving(order, progress)
     for card in seen.machine.accelerators:
         if not card.usable:
             progress.say(f"warning: {card.name} is not used: {card.unusable_reason}")
     trail = Trail(learnt(current(order, seen)))
+    try:
+        return _loop(order, seen, trail, progress)
+    except Interrupted:
+        raise  # whoever interrupts wants no load of minutes; the next request loads it
+    except DeployError:
+        with suppress(ServerUnreachable, ServerRefused):
+            if serves := current(order, seen):
+                reload(order, seen, serves, progress)
+        raise
+
+
+def _loop(order: Order, seen: Survey, trail: Trail, progress: Progress) -> dict[str, Any]:
+    """Try candidate after candidate until one holds."""
     registry = Registry(seen.server, order.profile.registry)
     while True:
         plan = intend(order, seen, trail.ruled_out)
-        fit = _pick(order, seen, plan, trail, progress)
+        fit = _pick(plan, trail, progress)
         if document := kept(order, seen, fit, progress):
             return document
         try:
@@ -56,11 +79,9 @@ def deploy(order: Order, progress: Progress) -> dict[str, Any]:
             trail.broke(outcome)
 
 
-def _pick(order: Order, seen: Survey, plan: Plan, trail: Trail, progress: Progress) -> Fit:
-    """Return the plan's pick; without one, see to it that what served still serves, and raise."""
+def _pick(plan: Plan, trail: Trail, progress: Progress) -> Fit:
+    """Return the plan's pick. Raises what it means that there is none."""
     if plan.chosen is None:
-        if serves := current(order, seen):
-            reload(order, seen, serves, progress)
         raise trail.dead_end(plan)
     for note in plan.warnings:
         progress.say(f"warning: {note}")
@@ -75,6 +96,7 @@ def serving(order: Order, progress: Progress) -> Survey:
         return seen
     if unit := systemd_unit():
         progress.say(f"{unit.name} is installed and does not answer: starting a server of our own")
+    refuse_start(seen.server.host)
     binary = installed(order.home, order.environ)
     if binary is None:
         progress.say("no Ollama on this box: installing the embedded runtime (it runs on the CPU)")
@@ -116,14 +138,20 @@ def _fall_back(
     progress: Progress,
 ) -> dict[str, Any]:
     """Deploy the starter model if the order allows it. Raises PullFailed: it does not."""
-    if order.profile.fallback != "starter" or order.tags:
+    serves = current(order, seen)
+    good = serves if serves and serves["source"] != Starter.name else None
+    if order.profile.fallback != "starter" or order.tags or good:
         said = "; ".join(trail.tried)
+        stays = f"; {good['tag']} keeps serving" if good else ""
+        hint = failure.hint
+        if order.tags and order.profile.fallback:
+            hint = "without a tag, --fallback starter would deploy the starter model"
         raise PullFailed(
-            f"no model source delivered: {said}", hint=failure.hint, tried=trail.tried
+            f"no model source delivered: {said}{stays}", hint=hint, tried=trail.tried
         ) from failure
     progress.say(f"warning: {failure.what}")
     progress.say(
-        "warning: NO MODEL SOURCE IS REACHABLE. Falling back to the starter model "
+        "warning: NO MODEL SOURCE DELIVERED. Falling back to the starter model "
         "(SmolLM2-135M): it answers, but it is no DeepSeek or Qwen model"
     )
     starter = Starter(seen.server, order.home)

@@ -80,11 +80,12 @@ def holds(serves: Mapping[str, Any], profile: Profile) -> bool:
 
 
 def reload(order: Order, seen: Survey, serves: Mapping[str, Any], progress: Progress) -> None:
-    """Load what serves unless it is in memory."""
-    names = (serves["model"], serves["alias"])
-    if any(seen.server.claim(name) for name in names):
+    """Load what serves unless it is in memory, there to stay as the profile wants it."""
+    claims = [seen.server.claim(name) for name in (serves["model"], serves["alias"])]
+    for_good = order.profile.keep_alive == -1
+    if any(c and (c.pinned or not for_good) for c in claims):
         return
-    progress.say(f"{serves['model']} is deployed, but not in memory")
+    progress.say(f"{serves['model']} is deployed, but not in memory for good")
     with progress.waiting(f"loading {serves['model']}"):
         seen.server.load(
             serves["model"], options=serves["settings"], keep_alive=order.profile.keep_alive

@@ -7,9 +7,10 @@ stays beside its measurement, so the next plan can be graded by it.
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from orchestrator.errors import DiskFull
 
@@ -94,6 +95,15 @@ class Ledger:
         )
         return [_document(r) for r in rows]
 
+    def models_in_use(self, server_host: str) -> set[str]:
+        """Return the derived models that some alias serves, or could go back to."""
+        rows = self._read(
+            "SELECT id, state, document FROM deployments"
+            " WHERE server_host = ? AND state IN ('current', 'previous')",
+            (server_host,),
+        )
+        return {str(_document(r)["model"]) for r in rows}
+
     def deployments(self, limit: int) -> list[dict[str, Any]]:
         """Return the last deployments, newest first."""
         rows = self._read(
@@ -127,8 +137,14 @@ class Ledger:
         """Return the rows of a query; a ledger that does not exist yet is empty."""
         if not self.path.exists():
             return []
-        with self._open() as db:
-            return db.execute(query, values).fetchall()
+        # A disk that went read-only must not take `status` away: there the log files of WAL cannot
+        # be made, and the file is read as it stands.
+        place = f"file:{quote(str(self.path))}"
+        try:
+            return _rows(f"{place}?mode=ro", query, values)
+        except sqlite3.OperationalError:
+            with self._mapped():
+                return _rows(f"{place}?immutable=1", query, values)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -138,21 +154,27 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        db = None
-        try:
+        with self._mapped():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self.path, timeout=_BUSY_S)
-            db.execute("PRAGMA journal_mode = WAL")
-            _migrate(db)
-            yield db
+            with closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as db:
+                db.execute("PRAGMA journal_mode = WAL")
+                _migrate(db)
+                yield db
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
         except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as e:
             raise DiskFull(
                 f"the ledger {self.path} cannot be used: {e}",
                 hint="free or repair that disk, or set DEPLOY_HOME to a folder that is writable",
             ) from e
-        finally:
-            if db is not None:
-                db.close()
+
+
+def _rows(uri: str, query: str, values: tuple[object, ...]) -> list[Any]:
+    with closing(sqlite3.connect(uri, timeout=_BUSY_S, uri=True)) as db:
+        return db.execute(query, values).fetchall() if _version(db) else []
 
 
 def _migrate(db: sqlite3.Connection) -> None:

@@ -28,6 +28,8 @@ def only_one(home: Home, environ: Mapping[str, str]) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        holder.write_text(json.dumps({"pid": os.getpid(), "since": since}), "utf-8")
     except filelock.Timeout as e:
         raise Busy(f"another run holds {path}{_by_whom(holder)}") from e
     except OSError as e:

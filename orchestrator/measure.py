@@ -1,13 +1,15 @@
 """`deploy bench`: measure any model of the server, with the options that it is deployed with."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.bench.verdict import Tolerances
 from orchestrator.budget import budget
 from orchestrator.deployment import parameters
-from orchestrator.errors import InvalidInput, UnknownModel
+from orchestrator.errors import InvalidInput, ServerRefused, ServerUnreachable, UnknownModel
 from orchestrator.fit import Terms, predicted
+from orchestrator.keep import reload
 from orchestrator.ledger import Ledger
 from orchestrator.model import Candidate, ModelRef
 from orchestrator.order import Order
@@ -25,8 +27,15 @@ def bench(
     Raises UnknownModel: the server does not have it. ServerUnreachable, OutOfMemory.
     """
     subject = subject_of(order, seen, model)
-    result = prove(seen.server, subject, progress, effort=effort).result.to_json()
-    Ledger(order.home.ledger).record_bench(result)
+    ledger, loaded = Ledger(order.home.ledger), {m.name for m in seen.server.loaded()}
+    served = [c for c in ledger.currents(seen.server.host) if loaded & {c["model"], c["alias"]}]
+    try:
+        result = prove(seen.server, subject, progress, effort=effort).result.to_json()
+    finally:
+        for serves in served:
+            with suppress(ServerUnreachable, ServerRefused):
+                reload(order, seen, serves, progress)
+    ledger.record_bench(result)
     return result
 
 

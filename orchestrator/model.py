@@ -163,12 +163,14 @@ class ModelRef:
 def registry_address(url: str) -> tuple[str, bool]:
     """Return (host[:port], whether it speaks plain http) of a registry's URL.
 
-    Raises ValueError: another scheme, no host, or a path, which no model name can carry.
+    Raises ValueError: another scheme, no host, or what no model name can carry: a path, a password.
     """
     parts = urlsplit(url if "://" in url else f"https://{url}")
+    shown = re.sub(r"//[^/@]*@", "//***@", url)
     _ = parts.port  # raises ValueError: no number below 65536
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+    plain = _HOST.fullmatch(parts.netloc) and not parts.path.strip("/")
+    if parts.scheme not in ("http", "https") or not plain:
         raise ValueError(
-            f"{url!r} is not the URL of a registry: https://HOST[:PORT], or http://HOST:PORT"
+            f"{shown!r} is not the URL of a registry: https://HOST[:PORT], or http://HOST:PORT"
         )
     return parts.netloc, parts.scheme == "http"

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.budget import budget
 from orchestrator.catalog import Catalog
-from orchestrator.errors import NothingFits
+from orchestrator.errors import DiskFull, NothingFits
 from orchestrator.fit import Rejection, Terms
 from orchestrator.home import Home
 from orchestrator.machine import Machine
@@ -81,8 +81,14 @@ def intend(order: Order, seen: Survey, ruled_out: Mapping[str, Rejection] | None
     )
 
 
-def nothing_fits(plan: Plan) -> NothingFits:
-    """Return the error that names the nearest candidate and what it is short of."""
+def nothing_fits(plan: Plan) -> NothingFits | DiskFull:
+    """Return the error that names the nearest candidate and what it is short of.
+
+    DiskFull where something fits into memory and only its download fits nowhere.
+    """
+    if disk := [r for r in plan.rejected if r.reason == "disk"]:
+        least = min(disk, key=lambda r: r.short_by_bytes or 0)
+        return DiskFull(f"no model fits on the disk; nearest is {least.tag}: {least.detail}")
     short = [r for r in plan.rejected if r.short_by_bytes]
     near = min(short, key=lambda r: r.short_by_bytes or 0, default=None)
     nearest = f"; nearest is {near.tag}: {near.detail}" if near else ""

@@ -58,9 +58,9 @@ def prove(
     Raises OutOfMemory, ServerRefused, ServerUnreachable: it could not be loaded or answered.
     """
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    name, others = subject.name, _others(server, subject.name)
-    if server.claim(name) is not None:
-        server.unload(name)
+    name = subject.name
+    _unload_all(server, subject)
+    others = _others(server, name)
     pid = subject.machine.server.pid
     with RunnerMemory(pid, model_file=subject.blob and subject.blob.replace(":", "-")) as memory:
         with log.stage("load", model=name), progress.waiting(f"loading {name}"):
@@ -84,6 +84,14 @@ class _Found:
     claim: Claim | None
     load: LoadTiming
     disturbed: str | None
+
+
+def _unload_all(server: Server, subject: Subject) -> None:
+    """Take every name of these weights out of memory: a warm runner answers for all of them."""
+    for model in server.loaded():
+        shown = server.show(model.name)
+        if model.name == subject.name or (shown and subject.blob and shown.blob == subject.blob):
+            server.unload(model.name)
 
 
 def _others(server: Server, name: str) -> set[str]:

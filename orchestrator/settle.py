@@ -1,11 +1,12 @@
 """Derive, load, measure, judge; then the alias and the ledger, last. Or a rejection."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.bench.verdict import Tolerances
 from orchestrator.deployment import Made, Names, parameters
-from orchestrator.errors import Inconclusive, OutOfMemory, ServerRefused
+from orchestrator.errors import Inconclusive, OutOfMemory, ServerRefused, ServerUnreachable
 from orchestrator.fit import Fit, Reason, Rejection
 from orchestrator.keep import current
 from orchestrator.ledger import Ledger
@@ -19,6 +20,7 @@ from orchestrator.survey import Survey
 from orchestrator.trail import Trail
 
 _ANSWER_S = 300.0
+_UNPROVEN_KEEP_ALIVE = "10m"  # a run that is killed leaves no more than that behind
 
 
 def settle(
@@ -36,17 +38,22 @@ def settle(
     Raises Inconclusive: somebody else used the server meanwhile. ServerRefused, ServerUnreachable.
     """
     made = _derive(order, seen, fit, plan, source, trail)
+    accepted = False
     try:
         proof = prove(seen.server, _subject(order, seen, made, slow=plan.slow), progress)
+        bench = proof.result.to_json()
+        if proof.verdict.outcome == "inconclusive":
+            raise Inconclusive(f"{made.names.model}: {_said(bench)}", verdict=bench["verdict"])
+        if proof.verdict.outcome == "failed":
+            return _failed(order, seen, made, proof, bench)
+        document = _accepted(order, seen, made, proof, bench, progress)
+        accepted = True
     except OutOfMemory as e:
-        _take_away(order, seen, made)
         return Rejection(tag=fit.candidate.tag, reason="memory", detail=e.what)
-    bench = proof.result.to_json()
-    if proof.verdict.outcome == "inconclusive":
-        raise Inconclusive(f"{made.names.model}: {_said(bench)}", verdict=bench["verdict"])
-    if proof.verdict.outcome == "failed":
-        return _failed(order, seen, made, proof, bench)
-    return _accepted(order, seen, made, proof, bench, progress)
+    finally:
+        if not accepted:  # failed, refused, interrupted: nothing unproven stays in memory
+            _take_away(order, seen, made)
+    return document
 
 
 def _derive(order: Order, seen: Survey, fit: Fit, plan: Plan, source: Source, trail: Trail) -> Made:
@@ -83,7 +90,7 @@ def _subject(order: Order, seen: Survey, made: Made, *, slow: bool) -> Subject:
         machine=seen.machine,
         min_tps=0.0 if without_floor else profile.min_tps,
         tolerances=Tolerances(memory_pass=profile.memory_pass, memory_warn=profile.memory_warn),
-        keep_alive=profile.keep_alive,
+        keep_alive=_UNPROVEN_KEEP_ALIVE,
         budget_s=profile.validation_s,
     )
 
@@ -102,10 +109,13 @@ def _failed(
 
 
 def _take_away(order: Order, seen: Survey, made: Made) -> None:
-    """Remove the derived model, unless it is the very one that serves."""
-    serves = current(order, seen)
-    if serves is None or serves["model"] != made.names.model:
-        seen.server.delete(made.names.model)
+    """Unload and remove the derived model, unless it is the very one that serves."""
+    with suppress(ServerUnreachable, ServerRefused):
+        if seen.server.claim(made.names.model):
+            seen.server.unload(made.names.model)
+        serves = current(order, seen)
+        if serves is None or serves["model"] != made.names.model:
+            seen.server.delete(made.names.model)
 
 
 def _accepted(
@@ -116,12 +126,19 @@ def _accepted(
     bench: Mapping[str, Any],
     progress: Progress,
 ) -> dict[str, Any]:
-    alias = order.profile.alias
-    move_alias(seen.server, made.names)
-    with progress.waiting(f"asking {alias} for its first answer"):
-        seen.server.chat_completion(alias, "Say hello.", max_tokens=8, timeout_s=_ANSWER_S)
+    """Let it answer once, then move the alias, then the ledger: in this order."""
+    server, name = seen.server, made.names.model
+    with progress.waiting(f"asking {name} for its first answer"):
+        server.chat_completion(name, "Say hello.", max_tokens=8, timeout_s=_ANSWER_S)
+    move_alias(server, made.names)
+    options = parameters(made.fit, seen.machine)
+    server.load(name, options=options, keep_alive=order.profile.keep_alive)
     document = made.to_json("current", proof.estimate, bench, proof.verdict)
-    number = Ledger(order.home.ledger).record_deployment(document, bench, seen.machine.to_json())
+    ledger = Ledger(order.home.ledger)
+    before = ledger.models_in_use(server.host)
+    number = ledger.record_deployment(document, bench, seen.machine.to_json())
+    for old in before - ledger.models_in_use(server.host):
+        server.delete(old)  # the derived name only: the pulled model and its blob stay
     return {**document, "id": number}
 
 

@@ -11,6 +11,7 @@ from orchestrator.home import Home
 from orchestrator.machine import Machine, RuntimeKind
 from orchestrator.probe import ServerClaims, read_machine
 from orchestrator.runtime import installed, server_host
+from orchestrator.runtime.listener import is_here
 from orchestrator.server import Server
 from orchestrator.usability import judged
 
@@ -54,6 +55,8 @@ def survey(home: Home, environ: Mapping[str, str], *, parallel: int) -> Survey:
     Raises MachineElsewhere: the server runs where the probe cannot look.
     """
     seen = look(environ)
+    if not seen.answers and not is_here(seen.server.host):
+        raise ServerUnreachable(f"no Ollama server answers at {seen.server.host}, another machine")
     if not seen.answers:
         return replace(seen, machine=_as_started(seen.machine, home, environ, parallel))
     if not seen.machine.server.local:

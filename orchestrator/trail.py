@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from orchestrator import log
-from orchestrator.errors import NothingFits, PromiseBroken, PullFailed
+from orchestrator.errors import DeployError, PromiseBroken, PullFailed
 from orchestrator.fit import Rejection
 from orchestrator.order import nothing_fits
 from orchestrator.plan import Plan
@@ -31,7 +31,7 @@ class Trail:
         self.broken.append(f"{rejection.tag}: {rejection.detail}")
         self.out(rejection)
 
-    def dead_end(self, plan: Plan) -> PromiseBroken | PullFailed | NothingFits:
+    def dead_end(self, plan: Plan) -> DeployError:
         """Return what it means that the plan has no pick any more."""
         rejected = [r.to_json() for r in plan.rejected]
         if self.broken:

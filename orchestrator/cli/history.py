@@ -13,7 +13,7 @@ from orchestrator.units import gib
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
 @common
 def history(limit: int, as_json: bool, verbose: bool, log_format: str | None) -> None:
     """List deployments and bench runs, newest first."""

@@ -1,11 +1,13 @@
 """The command group: finds a command's module when it is called, and ends every failure."""
 
+import errno
 import importlib
 import json
 import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -13,7 +15,14 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import __version__, log
-from orchestrator.errors import DeployError, InternalFault, Interrupted, InvalidInput, Terminated
+from orchestrator.errors import (
+    DeployError,
+    DiskFull,
+    InternalFault,
+    Interrupted,
+    InvalidInput,
+    Terminated,
+)
 
 # Name -> (module, help line): the help is printed without importing a single command.
 COMMANDS = {
@@ -68,10 +77,23 @@ def main() -> NoReturn:
     wants_json = "--json" in sys.argv[1:]
     try:
         code = deploy.main(standalone_mode=False, prog_name="deploy")
-        sys.stdout.flush()
+        if sys.stdout:  # None where the caller closed it
+            sys.stdout.flush()
     except BaseException as e:  # noqa: BLE001 - every failure ends here, once
         code = _end(e, wants_json=wants_json)
-    sys.exit(code if isinstance(code, int) else 0)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit; what is still in the buffers of a closed or full stream is let go in silence."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream:
+                stream.flush()
+    except OSError:
+        for number in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    sys.exit(code)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -85,13 +107,13 @@ def _end(failure: BaseException, *, wants_json: bool) -> int:
     if isinstance(failure, click.exceptions.Exit):
         return failure.exit_code
     if isinstance(failure, BrokenPipeError):  # the reader went away: `deploy catalog | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     error = _as_deploy_error(failure)
-    if wants_json:
-        print(json.dumps(error.to_json()))  # noqa: T201 - the one document on stdout
-    click.echo(f"error: {error.what}\nhint: {error.hint}", err=True)
-    log.event("run.failed", code=error.exit_code, error=type(error).__name__)
+    with suppress(OSError):  # the stream may be the fault
+        click.echo(f"error: {error.what}\nhint: {error.hint}", err=True)
+        log.event("run.failed", code=error.exit_code, error=type(error).__name__)
+        if wants_json:
+            click.echo(json.dumps(error.to_json()))
     return error.exit_code
 
 
@@ -100,6 +122,8 @@ def _as_deploy_error(failure: BaseException) -> DeployError:
         return failure
     if isinstance(failure, KeyboardInterrupt | click.exceptions.Abort):
         return Interrupted("interrupted")
+    if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+        return DiskFull(f"no space left on the disk ({failure.filename or 'standard output'})")
     if isinstance(failure, click.UsageError):
         path = failure.ctx.command_path if failure.ctx else "deploy"
         return InvalidInput(failure.format_message(), hint=f"see `{path} --help`")

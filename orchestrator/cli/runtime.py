@@ -43,6 +43,7 @@ def start(parallel: int, as_json: bool, verbose: bool, log_format: str | None) -
     home = Home.of(os.environ)
     binary = room.installed(home, os.environ)
     if binary is None:
+        room.refuse_start(room.server_host(os.environ))  # raises whose server answers there
         raise ServerUnreachable(
             "there is no Ollama on this box", hint="install one with `deploy runtime install`"
         )

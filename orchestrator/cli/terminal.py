@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -28,7 +28,8 @@ class Plain:
     def say(self, text: str) -> None:
         """See Progress.say."""
         self._said_at = time.monotonic()
-        click.echo(text, err=True)
+        with suppress(BrokenPipeError):  # a lost reader of the log must not stop the work
+            click.echo(text, err=True)
 
     def tick(self, text: str) -> None:
         """See Progress.tick: at most one line in four seconds."""
@@ -40,9 +41,11 @@ class Plain:
         now = time.monotonic()
         at, before = self._shown.get(label, (0.0, 0))
         ended = total is not None and done >= total
-        if (before == done and at) or (now - at < _EVERY_S and not ended):
+        if now - at < _EVERY_S and (not ended or before == done):
             return
         self._shown[label] = (now, done)
+        if ended and before == done and at:
+            return
         rate = (done - before) / (now - at) if at and now > at else 0.0
         parts = [f"{label}: {gb(done)}" + (f" of {gb(total)}" if total else "")]
         if total:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.runtime.address import server_host
     from orchestrator.runtime.binary import Binary, installed
     from orchestrator.runtime.embedded import install
-    from orchestrator.runtime.lifecycle import Stopped, start, stop
+    from orchestrator.runtime.lifecycle import Stopped, refuse_start, start, stop
     from orchestrator.runtime.listener import listener_pid
     from orchestrator.runtime.owner import RuntimeStatus, status
     from orchestrator.runtime.record import Running, ours
@@ -26,7 +26,7 @@ _HOMES = {
     "address": "server_host",
     "binary": "Binary installed",
     "embedded": "install",
-    "lifecycle": "Stopped start stop",
+    "lifecycle": "Stopped refuse_start start stop",
     "listener": "listener_pid",
     "owner": "RuntimeStatus status",
     "record": "Running ours",
@@ -46,6 +46,7 @@ __all__ = [
     "installed",
     "listener_pid",
     "ours",
+    "refuse_start",
     "runners_of",
     "server_host",
     "start",

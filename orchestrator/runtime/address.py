@@ -117,6 +117,8 @@ def _host(name: str, value: str) -> str:
     try:
         address = ipaddress.ip_address(name or "127.0.0.1")
     except ValueError:
+        if name.lower() == "localhost":  # one server, one name: the lock and the ledger go by it
+            return "127.0.0.1"
         # A name of digits and dots only is a mistyped address: 127.0.0.300, never a host name.
         if _NAME.fullmatch(name) and not re.fullmatch(r"[\d.]+", name):
             return name

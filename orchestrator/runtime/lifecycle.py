@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from orchestrator.errors import InvalidInput, ServerUnreachable
+from orchestrator.errors import DiskFull, InvalidInput, ServerUnreachable
 from orchestrator.home import Home
 from orchestrator.runtime import Report, disk, record
 from orchestrator.runtime.address import (
@@ -83,6 +83,11 @@ def stop(home: Home, *, host: str | None = None, report: Report) -> Stopped:
     return Stopped(servers=tuple(servers), orphans=end_orphans(home, url))
 
 
+def refuse_start(host: str) -> None:
+    """Raise what `start` would raise before it does anything: said before a runtime is fetched."""
+    _refuse_taken(loopback(host))
+
+
 def loopback(host: str) -> str:
     """Return the URL of an address that only this host can reach. Raises InvalidInput."""
     url = parse_host(host)
@@ -114,7 +119,7 @@ def _turn(home: Home, url: str, report: Report) -> AbstractContextManager[None]:
         what=f"another start or stop of the server at {url}",
         limit_s=_LOCK_S,
         report=report,
-        failure=ServerUnreachable,
+        failure=DiskFull,
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import ollama
 
 _NANO = 1e-9
+_VERSION_S = 4.0  # answered from memory, even while a model loads
 _QUICK_S = 10.0
 _CONNECT_S = 5.0
 _PULL_SILENCE_S = 600.0  # "verifying sha256 digest" of 400 GB sends nothing while it hashes
@@ -29,7 +30,7 @@ class Server:
 
     def version(self) -> str:
         """Return the server's version, "0.9.3"."""
-        answer = self._get("/api/version")
+        answer = wire.request(self.host, "GET", "/api/version", timeout_s=_VERSION_S)
         if not isinstance(answer, dict) or not isinstance(answer.get("version"), str):
             raise ServerUnreachable(
                 f"what answers at {self.host} is no Ollama server",
@@ -55,16 +56,25 @@ class Server:
             if m["name"] == name:
                 # size_vram is left out of the JSON when it is 0
                 return Claim(
-                    size_bytes=int(m.get("size", 0)), vram_bytes=int(m.get("size_vram", 0))
+                    size_bytes=int(m.get("size", 0)),
+                    vram_bytes=int(m.get("size_vram", 0)),
+                    expires_at=str(m.get("expires_at", "")),
                 )
         return None
 
     def installed(self) -> tuple[Installed, ...]:
         """Return the models in the server's store."""
         models = (self._get("/api/tags") or {}).get("models") or []
-        return tuple(
-            Installed(name=m["name"], digest=m["digest"], size_bytes=int(m["size"])) for m in models
-        )
+        try:
+            return tuple(
+                Installed(name=m["name"], digest=m["digest"], size_bytes=int(m["size"]))
+                for m in models
+            )
+        except (KeyError, TypeError, ValueError) as e:
+            raise ServerUnreachable(
+                f"what answers at {self.host} lists models without {e}: it is no Ollama server",
+                hint="set OLLAMA_HOST to the address of an Ollama server",
+            ) from e
 
     def find(self, name: str) -> Installed | None:
         """Return the installed model of that name (matched as the server does: case-blind)."""

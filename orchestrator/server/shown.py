@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Self
 
 from orchestrator.gguf.facts import architecture, parameters, weights
@@ -26,6 +27,12 @@ class Claim:
 
     size_bytes: int
     vram_bytes: int
+    expires_at: str = ""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the server keeps it for good: keep_alive -1 shows as a date far ahead."""
+        return self.expires_at[:4] > f"{date.today().year + 1}"  # noqa: DTZ011 - years apart
 
     @property
     def placement(self) -> str:

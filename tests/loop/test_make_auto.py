@@ -46,7 +46,7 @@ def test_make_auto_in_an_empty_clone_ends_with_an_answering_model(
     )
     assert made.returncode == 0, made.stderr[-3000:]
     assert "Traceback" not in made.stderr
-    assert "NO MODEL SOURCE IS REACHABLE" in made.stderr
+    assert "NO MODEL SOURCE DELIVERED" in made.stderr
     body = {"model": "deploy-current", "messages": [{"role": "user", "content": "Hello"}]}
     request = urllib.request.Request(
         f"http://{stranger['OLLAMA_HOST']}/v1/chat/completions",
