@@ -54,7 +54,12 @@ class Profile:
     def override(self, values: Mapping[str, Any], origin: str) -> "Profile":
         """Return the profile with every value that is not None set, and its origin noted."""
         given = {k: v for k, v in values.items() if v is not None}
-        checked = {k: _checked(k, v, origin) for k, v in given.items()}
+        try:
+            checked = {k: _checked(k, v, origin) for k, v in given.items()}
+        except ProfileInvalid as e:
+            if origin.startswith("--"):
+                raise ProfileInvalid(e.what, hint="see `deploy plan --help`") from e
+            raise
         noted = {**self.origin, **dict.fromkeys(given, origin)}
         return replace(self, **checked, origin=noted)
 

@@ -1,7 +1,9 @@
 """The ledger keeps what was promised beside what was measured, and one current per alias."""
 
 import json
+import os
 import sqlite3
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -176,3 +178,21 @@ def test_an_alias_has_at_most_one_current_and_it_is_the_last(
         previous = [d["tag"] for d in mine if d["state"] == "previous"]
         assert current == [f"m:{n}b" for n in won[-1:]]
         assert previous == [f"m:{n}b" for n in won[-2:-1]]
+
+
+def test_a_disk_that_went_read_only_can_still_be_read(tmp_path: Path) -> None:
+    """As root no mode bit stops a write, so the folder is bound read-only into itself."""
+    ledger = Ledger(tmp_path / "disk" / "ledger.db")
+    number = ledger.record_bench(bench())
+    mount = ["mount", "--bind", str(tmp_path / "disk"), str(tmp_path / "disk")]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        (tmp_path / "disk").chmod(0o500)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(tmp_path / "disk")], check=True)
+    try:
+        assert [r["id"] for r in ledger.bench_runs(9)] == [number]
+        with pytest.raises(DiskFull, match="cannot be used"):
+            ledger.record_bench(bench())
+    finally:
+        subprocess.run(["umount", str(tmp_path / "disk")], check=False, capture_output=True)
+        (tmp_path / "disk").chmod(0o700)

@@ -96,6 +96,9 @@ def read_json(path: str) -> Any:  # noqa: ANN401 - JSON
     import json
 
     try:
-        return json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
-        raise InvalidInput(f"{path}: {e}") from e
+        return json.loads(Path(path).read_text("utf-8-sig"))
+    except OSError as e:
+        raise InvalidInput(f"{path}: {e.strerror}", hint="name a file that can be read") from e
+    except (ValueError, RecursionError) as e:
+        hint = "`deploy probe --json` writes a machine file"
+        raise InvalidInput(f"{path} is no JSON: {e}", hint=hint) from e

@@ -38,7 +38,7 @@ from orchestrator.runtime.address import (
         pytest.param("[::]:9000", "http://[::1]:9000", id="everywhere-v6-keeps-port"),
         pytest.param("::", "http://[::1]:11434", id="everywhere-v6-bare"),
         pytest.param(' "127.0.0.1:9" ', "http://127.0.0.1:9", id="quotes-and-space"),
-        pytest.param("localhost", "http://localhost:11434", id="localhost"),
+        pytest.param("localhost", "http://127.0.0.1:11434", id="localhost-has-one-name"),
     ],
 )
 def test_ollama_host_means(value: str, url: str) -> None:
