@@ -123,10 +123,12 @@ def _attempt(
     progress: Progress,
 ) -> dict[str, Any] | Rejection:
     """Take one candidate as far as it goes."""
+    there = seen.server.find(fit.candidate.tag) is not None and not isinstance(source, Starter)
+    origin = "the server's store" if there else source.name
     true = acquire(order, seen, fit, source, progress)
     if isinstance(true, Rejection):
         return true
-    return settle(order, seen, true, plan=plan, source=source, trail=trail, progress=progress)
+    return settle(order, seen, true, plan=plan, source=origin, trail=trail, progress=progress)
 
 
 def _fall_back(

@@ -15,7 +15,6 @@ from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.proof import Proof, Subject, prove
 from orchestrator.server import Server
-from orchestrator.source import Source
 from orchestrator.survey import Survey
 from orchestrator.trail import Trail
 
@@ -29,7 +28,7 @@ def settle(
     fit: Fit,
     *,
     plan: Plan,
-    source: Source,
+    source: str,
     trail: Trail,
     progress: Progress,
 ) -> dict[str, Any] | Rejection:
@@ -56,7 +55,7 @@ def settle(
     return document
 
 
-def _derive(order: Order, seen: Survey, fit: Fit, plan: Plan, source: Source, trail: Trail) -> Made:
+def _derive(order: Order, seen: Survey, fit: Fit, plan: Plan, source: str, trail: Trail) -> Made:
     server, tag = seen.server, fit.candidate.tag
     names = Names.of(tag, fit.estimate.load.run.context, order.profile.alias)
     server.derive(names.model, tag, parameters(fit, seen.machine))
@@ -69,7 +68,7 @@ def _derive(order: Order, seen: Survey, fit: Fit, plan: Plan, source: Source, tr
         profile=order.profile,
         machine=seen.machine,
         server_host=server.host,
-        source=source.name,
+        source=source,
         model_digest=derived.digest,
         blob=shown.blob,
         asked=order.asked,
