@@ -9,7 +9,7 @@ from orchestrator.cli.order import order_of
 from orchestrator.cli.render import bench as render
 from orchestrator.cli.render import emit
 from orchestrator.cli.terminal import progress
-from orchestrator.errors import Inconclusive
+from orchestrator.errors import Inconclusive, ServerUnreachable
 from orchestrator.lock import only_one
 from orchestrator.measure import bench as measure
 from orchestrator.survey import survey
@@ -32,7 +32,7 @@ def bench(
     order = order_of((), flags)
     seen = survey(order.home, order.environ, parallel=order.profile.parallel)
     if not seen.answers:
-        seen.server.version()  # raises what is wrong, with its hint
+        raise ServerUnreachable(f"no Ollama server answers at {seen.server.host}")
     with only_one(order.home, order.environ), progress() as screen:
         document = measure(order, seen, model, "quick" if quick else "default", screen)
     emit(document, render(document), as_json=as_json)
