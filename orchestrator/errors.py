@@ -56,7 +56,7 @@ class InvalidInput(DeployError):
     """A flag, an argument or a file that cannot be what was meant."""
 
     exit_code = 2
-    remedy = "see `deploy COMMAND --help`"
+    remedy = "see `deploy --help`"
 
 
 class UnknownModel(InvalidInput):

@@ -84,4 +84,5 @@ def _candidate(model: str) -> Candidate:
         with path.open("rb") as stream:
             return candidate_of(path.name, header.read(stream), path.stat().st_size)
     except OSError as e:
-        raise InvalidInput(f"{model}: {e.strerror}") from e
+        hint = "name a .gguf file that can be read, or a tag of `deploy catalog`"
+        raise InvalidInput(f"{model}: {e.strerror}", hint=hint) from e

@@ -260,7 +260,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no right to mount a small disk")
+        if os.environ.get("CI"):
+            pytest.fail("CI counts on the right to mount a small disk")
+        pytest.skip("only root may mount a small disk")
     try:
         yield disk
     finally:
