@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from orchestrator.estimate import Estimate
 from orchestrator.machine import Accelerator, Machine
 from orchestrator.placement import Card
 from orchestrator.units import GIB, MIB, gib
@@ -51,6 +52,16 @@ def budget(machine: Machine, max_memory_bytes: int | None) -> Budget:
     if max_memory_bytes is not None and found.bytes == max_memory_bytes:
         return replace(found, basis=f"--max-memory; beyond it: {basis}")
     return found
+
+
+def beside(machine: Machine, wanted: Estimate) -> bool:
+    """Whether a model fits without the server giving up one that it has loaded."""
+    if machine.server.settings.max_loaded_models == 1:
+        return False
+    now = budget(replace(machine, server=replace(machine.server, loaded=())), None)
+    free = {card.index: card.free_bytes for card in now.cards}
+    on_cards = all(d.bytes <= free.get(d.index, 0) for d in wanted.devices)
+    return on_cards and wanted.host_bytes <= now.host_bytes
 
 
 def _host_reserve(machine: Machine, *, shared: bool) -> int:

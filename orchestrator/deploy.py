@@ -1,11 +1,12 @@
 """The story: look, plan, pull, derive, load, measure, judge; step down, or move the alias."""
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from orchestrator import log
 from orchestrator.acquire import acquire
-from orchestrator.deployment import learnt
+from orchestrator.deployment import Made, Names, learnt
 from orchestrator.errors import (
     DeployError,
     Interrupted,
@@ -14,9 +15,11 @@ from orchestrator.errors import (
     PullFailed,
     ServerRefused,
     ServerUnreachable,
+    SourceCorrupt,
 )
 from orchestrator.fit import Fit, Rejection
 from orchestrator.keep import current, kept, reload
+from orchestrator.ledger import Ledger
 from orchestrator.order import Order, intend, nothing_fits
 from orchestrator.plan import Plan, choose
 from orchestrator.progress import Progress
@@ -27,6 +30,7 @@ from orchestrator.source import Source
 from orchestrator.source.registry import Registry
 from orchestrator.source.starter import Starter
 from orchestrator.survey import Survey, survey
+from orchestrator.tidy import tidy
 from orchestrator.trail import Trail
 
 
@@ -38,10 +42,12 @@ def deploy(order: Order, progress: Progress) -> dict[str, Any]:
     """
     progress.say("looking at this machine and its server")
     seen = serving(order, progress)
+    with log.stage("tidy"):
+        tidy(order, seen, progress)
     for card in seen.machine.accelerators:
         if not card.usable:
             progress.say(f"warning: {card.name} is not used: {card.unusable_reason}")
-    trail = Trail(learnt(current(order, seen)))
+    trail = Trail(learnt(current(order, seen), named=bool(order.tags)))
     try:
         return _loop(order, seen, trail, progress)
     except Interrupted:
@@ -63,7 +69,7 @@ def _loop(order: Order, seen: Survey, trail: Trail, progress: Progress) -> dict[
             return document
         try:
             outcome = _attempt(order, seen, fit, plan, registry, trail, progress)
-        except ModelUnavailable as e:
+        except (ModelUnavailable, SourceCorrupt) as e:
             trail.failed_source(registry.name, e)
             if order.tags:
                 raise
@@ -122,13 +128,39 @@ def _attempt(
     trail: Trail,
     progress: Progress,
 ) -> dict[str, Any] | Rejection:
-    """Take one candidate as far as it goes."""
+    """Take one candidate as far as it goes; the ledger knows of it before anything is done."""
     there = seen.server.find(fit.candidate.tag) is not None and not isinstance(source, Starter)
-    origin = "the server's store" if there else source.name
-    true = acquire(order, seen, fit, source, progress)
-    if isinstance(true, Rejection):
-        return true
-    return settle(order, seen, true, plan=plan, source=origin, trail=trail, progress=progress)
+    made = Made(
+        fit=fit,
+        names=Names.of(fit.candidate.tag, fit.estimate.load.run.context, order.profile.alias),
+        profile=order.profile,
+        machine=seen.machine,
+        server_host=seen.server.host,
+        source="the server's store" if there else source.name,
+        asked=order.asked,
+        ruled_out=trail.ruled_out,
+        rejected=plan.rejected,
+    )
+    ledger = Ledger(order.home.ledger)
+    number = ledger.begin(made.to_json(), seen.machine.to_json())
+    try:
+        got = acquire(order, seen, fit, source, progress)
+        if isinstance(got, Rejection):
+            outcome: dict[str, Any] | Rejection = got
+        else:
+            made = replace(made, fit=got.fit, differences=got.differences)
+            outcome = settle(order, seen, made, number=number, slow=plan.slow, progress=progress)
+    except ModelUnavailable:
+        ledger.forget(number)
+        raise
+    except Interrupted:
+        raise  # the next run cleans up, as after a kill
+    except DeployError as e:
+        ledger.end(number, "failed", e.what)
+        raise
+    if isinstance(outcome, Rejection):
+        ledger.end(number, "failed", outcome.detail)
+    return outcome
 
 
 def _fall_back(

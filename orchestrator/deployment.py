@@ -1,17 +1,21 @@
 """A deployment as a record: what was asked, planned and measured, under which names it serves."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.bench.verdict import Verdict
 from orchestrator.era import Era
 from orchestrator.estimate import Estimate
 from orchestrator.fit import Fit, Rejection
 from orchestrator.machine import Machine
 from orchestrator.model import ModelRef
 from orchestrator.profile import Profile
+
+if TYPE_CHECKING:
+    from orchestrator.proof import Proof
 
 _LEARNT_FOR = timedelta(hours=24)
 _LEARNT = ("unavailable", "memory", "speed", "unsupported")
@@ -42,14 +46,23 @@ def parameters(fit: Fit, machine: Machine) -> dict[str, object]:
     return fixed
 
 
-def learnt(current: Mapping[str, Any] | None) -> dict[str, Rejection]:
-    """Return what the run that made `current` found out beyond its plan, for a day."""
+def suffixed(names: Names, blob: str | None, settings: Mapping[str, object]) -> Names:
+    """Return names whose derived model is told from another of that name by what it holds."""
+    text = json.dumps([blob, settings], sort_keys=True)
+    return replace(names, model=f"{names.model}-{sha256(text.encode()).hexdigest()[:6]}")
+
+
+def learnt(current: Mapping[str, Any] | None, *, named: bool) -> dict[str, Rejection]:
+    """Return what must not be tried again: what a rollback went away from, for as long as it
+    lasts and nobody names it; what the run that made `current` found out, for a day.
+    """
     if current is None:
         return {}
+    out = {} if named else _rolled_back(current)
     then = datetime.fromisoformat(current["deployed_at"])
     if datetime.now(UTC) - then > _LEARNT_FOR:
-        return {}
-    return {
+        return out
+    return out | {
         r["tag"]: Rejection(
             tag=r["tag"], reason=r["reason"], detail=r["detail"], short_by_bytes=r["short_by_bytes"]
         )
@@ -58,9 +71,20 @@ def learnt(current: Mapping[str, Any] | None) -> dict[str, Rejection]:
     }
 
 
+def _rolled_back(current: Mapping[str, Any]) -> dict[str, Rejection]:
+    left = current["rolled_back_from"]
+    if not left or left["tag"] == current["tag"]:  # another context of what serves
+        return {}
+    said = f"rolled back at {left['at']}; `deploy auto {left['tag']}` deploys it again"
+    return {left["tag"]: Rejection(tag=left["tag"], reason="policy", detail=said)}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
-    """Everything that one deployment's document is written from."""
+    """Everything that one deployment's document is written from.
+
+    Until the model is derived its digests are unknown: None.
+    """
 
     fit: Fit
     names: Names
@@ -68,27 +92,39 @@ class Made:
     machine: Machine
     server_host: str
     source: str
-    model_digest: str
-    blob: str | None
     asked: Mapping[str, Any]
     ruled_out: Mapping[str, Rejection]
     rejected: Sequence[Rejection]
+    model_digest: str | None = None
+    tag_digest: str | None = None
+    blob: str | None = None
+    layers: Sequence[Mapping[str, Any]] | None = None
+    differences: Sequence[str] = ()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the derived model fixes."""
+        return parameters(self.fit, self.machine)
 
     def to_json(
-        self, state: str, estimate: Estimate, bench: Mapping[str, Any], verdict: Verdict
+        self, proof: "Proof | None" = None, *, gap_s: float | None = None
     ) -> dict[str, Any]:
-        """Return the deployment document (schema `deployment`)."""
+        """Return the deployment document (schema `deployment`); without `proof` a candidate's."""
+        estimate = proof.estimate if proof else self.fit.estimate
         run = estimate.load.run
         return {
             "schema": 1,
             "id": None,
-            "state": state,
+            "state": "candidate",
             "tag": self.fit.candidate.tag,
             "alias": self.names.alias,
             "model": self.names.model,
             "reference": self.fit.candidate.model,
             "digest": self.model_digest,
+            "tag_digest": self.tag_digest,
             "blob": self.blob,
+            "layers": self.layers,
+            "differences": list(self.differences),
             "architecture": self.fit.candidate.architecture.name,
             "quantization": self.fit.candidate.quantization,
             "source": self.source,
@@ -101,11 +137,14 @@ class Made:
             "context": run.context,
             "parallel": run.parallel,
             "placement": estimate.placement.kind,
-            "settings": parameters(self.fit, self.machine),
+            "settings": self.settings,
             "requested": dict(self.asked),
             "planned": _planned(estimate),
-            "measured": _measured(bench),
-            "verdict": verdict.to_json(),
+            "measured": _measured(proof.result.to_json()) if proof else None,
+            "verdict": proof.verdict.to_json() if proof else None,
+            "gap_s": gap_s,
+            "failure": None,
+            "rolled_back_from": None,
             "rejected": [{**r.to_json(), "learnt": r.tag in self.ruled_out} for r in self.rejected],
             "changed": True,
         }

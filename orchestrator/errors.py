@@ -5,15 +5,15 @@
     │                       NothingDeployed
     ├── NothingFits 3
     ├── ServerUnreachable 4
-    ├── ServerRefused 4     OutOfMemory
-    ├── PullFailed 5        ModelUnavailable · SourceUnreachable · SourceBusy
+    ├── ServerRefused 4     OutOfMemory (RunnerKilled) · RunnerDied
+    ├── PullFailed 5        ModelUnavailable · SourceUnreachable · SourceBusy · SourceCorrupt
     ├── DiskFull 6
     ├── PromiseBroken 7
     ├── BenchRegressed 8
     ├── Inconclusive 9
     ├── NodesFailed 10
     ├── Busy 75
-    └── Interrupted 130     Terminated 143
+    └── Interrupted 130     Terminated 143 (DeadlinePassed)
 
 Codes are only ever added. docs/exit-codes.md is tested against this file. Foreign exceptions are
 mapped to one of these in the module that called the library; only the command line exits.
@@ -116,6 +116,16 @@ class OutOfMemory(ServerRefused):
     remedy = "free memory, or plan with less: `deploy plan --max-memory SIZE`"
 
 
+class RunnerKilled(OutOfMemory):
+    """The process that held the model got SIGKILL: most likely the kernel was out of memory."""
+
+    remedy = "see `dmesg` for what was killed; free memory: `deploy plan --max-memory SIZE`"
+
+
+class RunnerDied(ServerRefused):
+    """The process that held the model ended, and nothing says that memory was the reason."""
+
+
 class PullFailed(DeployError):
     """No source delivered the model."""
 
@@ -132,9 +142,15 @@ class SourceUnreachable(PullFailed):
 
 
 class SourceBusy(PullFailed):
-    """The source asks us to come back later (429, 503)."""
+    """The source asks us to come back later (429, 503), or the server must end a pull first."""
 
     remedy = "repeat in some minutes, or name another registry with --registry URL"
+
+
+class SourceCorrupt(PullFailed):
+    """What the source delivers is not what its own manifest names, twice in a row."""
+
+    remedy = "name another registry with --registry URL, or another model"
 
 
 class DiskFull(DeployError):
@@ -190,3 +206,9 @@ class Terminated(Interrupted):
     """Stopped by SIGTERM."""
 
     exit_code = 143
+
+
+class DeadlinePassed(Terminated):
+    """A runbook was not done within its deadline, and ended itself."""
+
+    remedy = "its log says what took so long; run it again: finished stages are not repeated"

@@ -21,6 +21,7 @@ Reason = Literal[
     "unsupported", "policy",
 ]  # fmt: skip
 _DISK_MARGIN, _DISK_SPARE_BYTES = 1.02, GIB
+_WEIGHTS_SHARE = 0.97
 SUPPORTED = (
     "qwen2", "qwen3", "llama", "qwen3moe", "deepseek2", "qwen3next", "qwen35", "qwen35moe",
     "qwen25vl", "qwen3vl", "qwen3vlmoe",
@@ -61,13 +62,18 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What all candidates of one plan are judged by."""
+    """What all candidates of one plan are judged by.
+
+    `installed` need no download; `partials` are interrupted ones that a pull resumes: the size of
+    the whole blob, and the bytes of it that are there.
+    """
 
     profile: Profile
     machine: Machine
     budget: Budget
     wishes: Wishes
     installed: Collection[str] = ()
+    partials: Collection[tuple[int, int]] = ()
     prompt_tokens: int = 32
 
     @property
@@ -260,11 +266,22 @@ def _more_needed(load: Load, cards: Sequence[Card], most: int) -> int:
     return high * len(cards)
 
 
+def download_bytes(candidate: Candidate, partials: Collection[tuple[int, int]]) -> int:
+    """Return what the disk must still take, with a margin, of which a partial download has some.
+
+    Few tags have a known digest, so a partial is told by its size: the weights are nearly all of
+    a model's bytes.
+    """
+    whole = candidate.file_bytes
+    there = [got for size, got in partials if _WEIGHTS_SHARE * whole <= size <= whole]
+    return int(whole * _DISK_MARGIN) - max(there, default=0)
+
+
 def _disk(candidate: Candidate, terms: Terms) -> Rejection | None:
     free = terms.machine.disk.free_bytes
     if free is None or set(candidate.tags) & set(terms.installed):
         return None
-    need = int(candidate.file_bytes * _DISK_MARGIN) + _DISK_SPARE_BYTES
+    need = download_bytes(candidate, terms.partials) + _DISK_SPARE_BYTES
     if need <= free:
         return None
     where = terms.machine.disk.model_store or "the model store"

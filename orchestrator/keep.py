@@ -5,15 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import log
+from orchestrator.errors import OutOfMemory, UnknownModel
 from orchestrator.fit import Fit
 from orchestrator.ledger import Ledger
 from orchestrator.order import Order
+from orchestrator.plan import order as ranked
+from orchestrator.presence import Presence, presence
+from orchestrator.probe.server import read_process
 from orchestrator.profile import Profile
 from orchestrator.progress import Progress
 from orchestrator.source.starter import Starter
 from orchestrator.survey import Survey
 
 _STEADY_S = 600.0
+_LOOK_BACK = 50
+KILLED = "the run was killed"
+"""What the ledger says of a candidate whose run was: it may be tried again at any time."""
 
 
 def current(order: Order, seen: Survey) -> dict[str, Any] | None:
@@ -21,26 +28,32 @@ def current(order: Order, seen: Survey) -> dict[str, Any] | None:
     found = Ledger(order.home.ledger).current(seen.server.host, f"{order.profile.alias}:latest")
     if found is None:
         return None
-    derived, alias = seen.server.find(found["model"]), seen.server.find(found["alias"])
-    stands = derived is not None and alias is not None and derived.digest == alias.digest
-    return found if stands else None
+    names = [seen.server.find(found[key]) for key in ("model", "alias")]
+    return found if all(n and n.digest == found["digest"] for n in names) else None
 
 
 def kept(order: Order, seen: Survey, fit: Fit, progress: Progress) -> dict[str, Any] | None:
     """Return the current deployment if `fit` is no reason to replace it, loaded again if needed.
 
     A good deployment gives way only to a better one that was seen twice, 10 minutes apart; a
-    starter model gives way at once, and so does one that was asked for in other words, or that
-    does not hold by the terms of today.
+    starter model gives way at once, and so does one that was asked for in other words, whose tag
+    has other bytes by now, that does not hold by the terms of today, or does not load any more.
     """
     serves = current(order, seen)
-    if serves is None or not holds(serves, order.profile):
+    if serves is None or not holds(serves, order.profile) or _damaged(order, serves):
         return None
     if not _same(serves, fit):
         replaceable = serves["requested"] != order.asked or serves["source"] == Starter.name
         if replaceable or not _stays(order, serves, fit, progress):
             return None
-    reload(order, seen, serves, progress)
+    elif _renewed(order, serves, seen):
+        progress.say(f"{serves['tag']} has other bytes than when it was deployed: trying them")
+        return None
+    try:
+        reload(order, seen, serves, progress)
+    except OutOfMemory as e:
+        progress.say(f"{serves['tag']} does not load any more: {e.what}")
+        return None
     log.event("deployment.kept", tag=serves["tag"])
     return {**serves, "changed": False}
 
@@ -51,17 +64,51 @@ def _same(serves: Mapping[str, Any], fit: Fit) -> bool:
     return wanted == tuple(serves[k] for k in ("tag", "context", "parallel", "placement"))
 
 
+def _renewed(order: Order, serves: Mapping[str, Any], seen: Survey) -> bool:
+    """Whether somebody pulled a newer file of the tag, and it has not been tried in vain yet."""
+    tag = seen.server.find(serves["tag"])
+    if tag is None or serves["tag_digest"] in (None, tag.digest):
+        return False
+    tried = Ledger(order.home.ledger).ended(seen.server.host, _LOOK_BACK)
+    return not any(
+        (d["state"], d["tag"], d["tag_digest"]) == ("failed", serves["tag"], tag.digest)
+        and d["failure"] != KILLED
+        for d in tried
+    )
+
+
+def _damaged(order: Order, serves: Mapping[str, Any]) -> bool:
+    """Whether the last look at its files found damage: then it is fetched and proven anew."""
+    found = Ledger(order.home.ledger).verification(serves["id"])
+    return bool(found and found["damaged"])
+
+
 def _stays(order: Order, serves: Mapping[str, Any], fit: Fit, progress: Progress) -> bool:
+    tag = fit.candidate.tag
+    if tag == serves["tag"] and serves["rolled_back_from"] and not order.tags:
+        return True  # it went back to other settings, and nobody asks for those of today
+    if tag != serves["tag"] and not _better(order, tag, serves["tag"]):
+        progress.say(f"{tag} is what fits now; {serves['tag']} is better and stays")
+        return True
     since_s = Ledger(order.home.ledger).sighted(
-        serves["server_host"], serves["alias"], fit.candidate.tag, time.time()
+        serves["server_host"], serves["alias"], tag, time.time()
     )
     if since_s >= _STEADY_S:
         return False
     progress.say(
-        f"{fit.candidate.tag} would be chosen now; {serves['tag']} stays until that has lasted "
+        f"{tag} would be chosen now; {serves['tag']} stays until that has lasted "
         f"{_STEADY_S / 60:.0f} minutes (so far {since_s / 60:.0f})"
     )
     return True
+
+
+def _better(order: Order, tag: str, than: str) -> bool:
+    """Whether the profile ranks a tag before another; one that it knows no more ranks last."""
+    try:
+        both = [order.catalog.find(tag), order.catalog.find(than)]
+    except UnknownModel:
+        return True
+    return ranked(both, order.profile)[0] == both[0]
 
 
 def holds(serves: Mapping[str, Any], profile: Profile) -> bool:
@@ -79,14 +126,28 @@ def holds(serves: Mapping[str, Any], profile: Profile) -> bool:
     return True
 
 
-def reload(order: Order, seen: Survey, serves: Mapping[str, Any], progress: Progress) -> None:
-    """Load what serves unless it is in memory, there to stay as the profile wants it."""
-    claims = [seen.server.claim(name) for name in (serves["model"], serves["alias"])]
+def reload(order: Order, seen: Survey, serves: Mapping[str, Any], progress: Progress) -> bool:
+    """Load what serves unless it is in memory as it was deployed; return whether it was loaded.
+
+    A client that sends options of its own makes the server load the model with those, and one
+    that sends a keep_alive overwrites ours: both are put right.
+    """
+    process = read_process(seen.server.host)
+    found = presence(seen.server, serves, process.runners if process else ())
     for_good = order.profile.keep_alive == -1
-    if any(c and (c.pinned or not for_good) for c in claims):
-        return
-    progress.say(f"{serves['model']} is deployed, but not in memory for good")
+    if found.as_deployed(serves) and (found.pinned or not for_good):
+        return False
+    progress.say(f"{serves['model']} is {_amiss(found, serves)}: loading it as deployed")
     with progress.waiting(f"loading {serves['model']}"):
         seen.server.load(
             serves["model"], options=serves["settings"], keep_alive=order.profile.keep_alive
         )
+    return True
+
+
+def _amiss(found: Presence, serves: Mapping[str, Any]) -> str:
+    if not found.loaded:
+        return "deployed, but not in memory"
+    if not found.as_deployed(serves):
+        return f"in memory with a context of {found.context}, not {serves['context']}"
+    return "in memory, but not for good"

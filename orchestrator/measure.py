@@ -24,6 +24,7 @@ def bench(
 ) -> dict[str, Any]:
     """Measure `model` on the server of `seen`, record it, and return the bench document.
 
+    `id` in it is its number in the ledger.
     Raises UnknownModel: the server does not have it. ServerUnreachable, OutOfMemory.
     """
     subject = subject_of(order, seen, model)
@@ -35,8 +36,7 @@ def bench(
         for serves in served:
             with suppress(ServerUnreachable, ServerRefused):
                 reload(order, seen, serves, progress)
-    ledger.record_bench(result)
-    return result
+    return {**result, "id": ledger.record_bench(result)}
 
 
 def subject_of(order: Order, seen: Survey, model: str) -> Subject:
@@ -78,7 +78,7 @@ def _deployed(order: Order, seen: Survey, model: str) -> dict[str, Any] | None:
     except ValueError as e:
         raise InvalidInput(str(e)) from e
     for current in Ledger(order.home.ledger).currents(seen.server.host):
-        if wanted in (current["tag"], current["alias"], current["model"].lower()):
+        if wanted in (current[key].lower() for key in ("tag", "alias", "model")):
             return current
     return None
 

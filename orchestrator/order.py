@@ -78,6 +78,7 @@ def intend(order: Order, seen: Survey, ruled_out: Mapping[str, Rejection] | None
         named=bool(order.tags),
         ruled_out=ruled_out,
         installed=seen.names,
+        partials=seen.partials,
     )
 
 

@@ -75,13 +75,14 @@ def choose(
     named: bool = False,
     ruled_out: Mapping[str, Rejection] | None = None,
     installed: Collection[str] = (),
+    partials: Collection[tuple[int, int]] = (),
 ) -> Plan:
     """Pick the first candidate in the profile's order that fits this machine and its server.
 
     `named`: the user listed these tags, so the profile's families and quantizations do not
     restrict them and every one of them is answered for. `ruled_out` holds what the loop has
-    learnt: no source has it, it did not load, it broke its promise. `installed` are the names
-    that need no download.
+    learnt: no source has it, it did not load, it broke its promise. `installed` and `partials`:
+    see Terms.
     """
     terms = Terms(
         profile=profile,
@@ -89,6 +90,7 @@ def choose(
         budget=budget(machine, profile.max_memory_bytes),
         wishes=wishes or Wishes(context=profile.context, parallel=profile.parallel),
         installed=installed,
+        partials=partials,
     )
     ranked = order(candidates if named else eligible(candidates, profile), profile)
     search = _Search(terms, ranked, ruled_out or {})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from orchestrator import log
+from orchestrator.bench.company import disturbance, others
 from orchestrator.bench.noise import ForeignCpu
 from orchestrator.bench.progress import Progress as Heard
 from orchestrator.bench.result import BenchResult
@@ -55,23 +56,25 @@ def prove(
 ) -> Proof:
     """Load `subject` cold, measure decode, prefill, TTFT and peak memory, and judge.
 
-    Raises OutOfMemory, ServerRefused, ServerUnreachable: it could not be loaded or answered.
+    Raises OutOfMemory, ServerRefused, ServerUnreachable: it could not be loaded or answered;
+    RunnerKilled, RunnerDied: the process that holds it ended while it loaded or answered.
     """
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     name = subject.name
     _unload_all(server, subject)
-    others = _others(server, name)
+    before = others(server, name)
     pid = subject.machine.server.pid
     with RunnerMemory(pid, model_file=subject.blob and subject.blob.replace(":", "-")) as memory:
         with log.stage("load", model=name), progress.waiting(f"loading {name}"):
             load = server.load(name, options=subject.options, keep_alive=subject.keep_alive)
+        memory.loaded()
         claim = server.claim(name)
         with log.stage("measure", model=name):
             measurement = _measure(server, subject, progress, effort)
-    came = _others(server, name) - others
-    disturbed = f"{', '.join(sorted(came))} was loaded meanwhile" if came else None
+    peak = memory.peak()
+    disturbed = disturbance(server, peak, others(server, name) - before)
     promised = _with_prompt(subject, measurement)
-    found = _Found(measurement, memory.peak(), claim, load, disturbed)
+    found = _Found(measurement, peak, claim, load, disturbed)
     verdict = _judged(subject, promised, found)
     result = _result(subject, promised, found, verdict, started_at)
     return Proof(result=result, verdict=verdict, estimate=promised)
@@ -92,10 +95,6 @@ def _unload_all(server: Server, subject: Subject) -> None:
         shown = server.show(model.name)
         if model.name == subject.name or (shown and subject.blob and shown.blob == subject.blob):
             server.unload(model.name)
-
-
-def _others(server: Server, name: str) -> set[str]:
-    return {m.name for m in server.loaded()} - {name}
 
 
 def _measure(server: Server, subject: Subject, progress: Progress, effort: str) -> Measurement:

@@ -1,80 +1,131 @@
 """Derive, load, measure, judge; then the alias and the ledger, last. Or a rejection."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from orchestrator import log
+from orchestrator.alias import move
 from orchestrator.bench.verdict import Tolerances
-from orchestrator.deployment import Made, Names, parameters
-from orchestrator.errors import Inconclusive, OutOfMemory, ServerRefused, ServerUnreachable
-from orchestrator.fit import Fit, Reason, Rejection
+from orchestrator.budget import beside
+from orchestrator.deployment import Made
+from orchestrator.derive import derive, discard
+from orchestrator.errors import (
+    Inconclusive,
+    OutOfMemory,
+    RunnerDied,
+    ServerRefused,
+    ServerUnreachable,
+)
+from orchestrator.fit import Reason, Rejection
 from orchestrator.keep import current
 from orchestrator.ledger import Ledger
 from orchestrator.order import Order
-from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.proof import Proof, Subject, prove
 from orchestrator.server import Server
+from orchestrator.store import Store
 from orchestrator.survey import Survey
-from orchestrator.trail import Trail
 
 _ANSWER_S = 300.0
 _UNPROVEN_KEEP_ALIVE = "10m"  # a run that is killed leaves no more than that behind
 
 
 def settle(
-    order: Order,
-    seen: Survey,
-    fit: Fit,
-    *,
-    plan: Plan,
-    source: str,
-    trail: Trail,
-    progress: Progress,
+    order: Order, seen: Survey, made: Made, *, number: int, slow: bool, progress: Progress
 ) -> dict[str, Any] | Rejection:
     """Return the deployment document, or why this candidate does not hold its promise.
 
-    Raises Inconclusive: somebody else used the server meanwhile. ServerRefused, ServerUnreachable.
+    `number` is the candidate's row in the ledger. Raises Inconclusive: somebody else used the
+    server meanwhile. ServerRefused, ServerUnreachable.
     """
-    made = _derive(order, seen, fit, plan, source, trail)
+    ledger, store = Ledger(order.home.ledger), Store.at(seen.machine.disk.model_store)
+    tag = made.fit.candidate.tag
+    made = derive(seen.server, store, made, number, ledger)
     accepted = False
     try:
-        proof = prove(seen.server, _subject(order, seen, made, slow=plan.slow), progress)
-        bench = proof.result.to_json()
-        if proof.verdict.outcome == "inconclusive":
-            raise Inconclusive(f"{made.names.model}: {_said(bench)}", verdict=bench["verdict"])
-        if proof.verdict.outcome == "failed":
-            return _failed(order, seen, made, proof, bench)
-        document = _accepted(order, seen, made, proof, bench, progress)
+        since = _make_way(order, seen, made, progress)
+        proof = prove(seen.server, _subject(order, seen, made, slow=slow), progress)
+        document, bench = made.to_json(proof), proof.result.to_json()
+        if proof.verdict.outcome in ("failed", "inconclusive"):
+            ledger.note(number, document, bench)
+            return _rejected(made, proof, bench)
+        with progress.waiting(f"asking {made.names.model} for its first answer"):
+            seen.server.chat_completion(
+                made.names.model, "Say hello.", max_tokens=8, timeout_s=_ANSWER_S
+            )
+        # Proven: from here on the next run finishes what a killed one began.
+        ledger.note(number, document, bench)
         accepted = True
+        return finish(order, seen, {**document, "id": number}, since)
     except OutOfMemory as e:
-        return Rejection(tag=fit.candidate.tag, reason="memory", detail=e.what)
+        return Rejection(tag=tag, reason="memory", detail=e.what)
+    except RunnerDied as e:
+        return Rejection(tag=tag, reason="server", detail=e.what)
     finally:
         if not accepted:  # failed, refused, interrupted: nothing unproven stays in memory
-            _take_away(order, seen, made)
+            with suppress(ServerUnreachable, ServerRefused):
+                discard(seen.server, store, made.names.model, ledger.in_use(seen.server.host))
+
+
+def finish(
+    order: Order, seen: Survey, document: Mapping[str, Any], since: float | None = None
+) -> dict[str, Any]:
+    """Let the alias name a proven candidate, keep it in memory, and enter it as current.
+
+    `since` is time.monotonic() at which the one before went out of memory, if it did. Killed at
+    any instant, it is done again by the next run.
+    """
+    server, store = seen.server, Store.at(seen.machine.disk.model_store)
+    ledger = Ledger(order.home.ledger)
+    before = {d["model"]: d for d in ledger.in_use(server.host)}
+    with log.stage("alias.move", alias=document["alias"], model=document["model"]):
+        move(server, store, document["alias"], document["model"])
+    server.load(
+        document["model"], options=document["settings"], keep_alive=order.profile.keep_alive
+    )
+    gap_s = None if since is None else round(time.monotonic() - since, 1)
+    document = {**document, "state": "current", "gap_s": gap_s}
+    ledger.accept(document["id"], document)
+    after = ledger.in_use(server.host)
+    for model, old in before.items():
+        with suppress(ServerUnreachable, ServerRefused):  # the new one serves, whatever they say
+            _let_go(server, model, old, document)
+            if model not in {d["model"] for d in after}:
+                discard(server, store, model, after)  # the pulled model and its blob stay
     return document
 
 
-def _derive(order: Order, seen: Survey, fit: Fit, plan: Plan, source: str, trail: Trail) -> Made:
-    server, tag = seen.server, fit.candidate.tag
-    names = Names.of(tag, fit.estimate.load.run.context, order.profile.alias)
-    server.derive(names.model, tag, parameters(fit, seen.machine))
-    derived, shown = server.find(names.model), server.show(names.model)
-    if derived is None or shown is None:
-        raise ServerRefused(f"{names.model} was created, but the server does not have it")
-    return Made(
-        fit=fit,
-        names=names,
-        profile=order.profile,
-        machine=seen.machine,
-        server_host=server.host,
-        source=source,
-        model_digest=derived.digest,
-        blob=shown.blob,
-        asked=order.asked,
-        ruled_out=trail.ruled_out,
-        rejected=plan.rejected,
+def _let_go(server: Server, model: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Take what the alias named before out of memory, where it was to stay for good."""
+    # The server unloads by weights: those of the new one must not be hit. And it lists the name by
+    # which it was loaded, which may be the alias: told apart by digest.
+    loaded = any(m.digest == old["digest"] for m in server.loaded())
+    if loaded and old["alias"] == new["alias"] and old["blob"] != new["blob"]:
+        server.unload(model)
+
+
+def _make_way(order: Order, seen: Survey, made: Made, progress: Progress) -> float | None:
+    """Unload what serves if both do not fit; return time.monotonic() of then, else None."""
+    serves = current(order, seen)
+    names = (
+        [n for n in (serves["model"], serves["alias"]) if seen.server.claim(n)] if serves else []
     )
+    if serves is None or not names:
+        return None
+    if serves["blob"] != made.blob and beside(seen.machine, made.fit.estimate):
+        progress.say(f"{serves['model']} stays in memory beside it meanwhile")
+        return None
+    speed = made.fit.estimate.speed
+    load = f"one load (about {speed.load_s[1]:.0f} s)" if speed else "one load"
+    progress.say(
+        f"no room beside {serves['model']}: out of memory for {load} and the measurement; "
+        f"requests to {serves['alias'].removesuffix(':latest')} meanwhile wait, and disturb it"
+    )
+    for name in names:
+        seen.server.unload(name)
+    return time.monotonic()
 
 
 def _subject(order: Order, seen: Survey, made: Made, *, slow: bool) -> Subject:
@@ -84,7 +135,7 @@ def _subject(order: Order, seen: Survey, made: Made, *, slow: bool) -> Subject:
         name=made.names.model,
         blob=made.blob,
         digest=made.model_digest,
-        options=parameters(made.fit, seen.machine),
+        options=made.settings,
         estimate=made.fit.estimate,
         machine=seen.machine,
         min_tps=0.0 if without_floor else profile.min_tps,
@@ -94,59 +145,13 @@ def _subject(order: Order, seen: Survey, made: Made, *, slow: bool) -> Subject:
     )
 
 
-def _failed(
-    order: Order, seen: Survey, made: Made, proof: Proof, bench: Mapping[str, Any]
-) -> Rejection:
-    """Record the failure and take the candidate away again; what served still serves."""
-    document = made.to_json("failed", proof.estimate, bench, proof.verdict)
-    Ledger(order.home.ledger).record_deployment(document, bench, seen.machine.to_json())
-    seen.server.unload(made.names.model)
-    _take_away(order, seen, made)
+def _rejected(made: Made, proof: Proof, bench: Mapping[str, Any]) -> Rejection:
+    """Return what a bad verdict means for the candidate. Raises Inconclusive."""
+    if proof.verdict.outcome == "inconclusive":
+        raise Inconclusive(f"{made.names.model}: {_said(bench)}", verdict=bench["verdict"])
     slow = all(c["name"] == "decode speed" for c in _bad(bench))
     reason: Reason = "speed" if slow else "memory"
     return Rejection(tag=made.fit.candidate.tag, reason=reason, detail=_said(bench))
-
-
-def _take_away(order: Order, seen: Survey, made: Made) -> None:
-    """Unload and remove the derived model, unless it is the very one that serves."""
-    with suppress(ServerUnreachable, ServerRefused):
-        if seen.server.claim(made.names.model):
-            seen.server.unload(made.names.model)
-        serves = current(order, seen)
-        if serves is None or serves["model"] != made.names.model:
-            seen.server.delete(made.names.model)
-
-
-def _accepted(
-    order: Order,
-    seen: Survey,
-    made: Made,
-    proof: Proof,
-    bench: Mapping[str, Any],
-    progress: Progress,
-) -> dict[str, Any]:
-    """Let it answer once, then move the alias, then the ledger: in this order."""
-    server, name = seen.server, made.names.model
-    with progress.waiting(f"asking {name} for its first answer"):
-        server.chat_completion(name, "Say hello.", max_tokens=8, timeout_s=_ANSWER_S)
-    move_alias(server, made.names)
-    options = parameters(made.fit, seen.machine)
-    server.load(name, options=options, keep_alive=order.profile.keep_alive)
-    document = made.to_json("current", proof.estimate, bench, proof.verdict)
-    ledger = Ledger(order.home.ledger)
-    before = ledger.models_in_use(server.host)
-    number = ledger.record_deployment(document, bench, seen.machine.to_json())
-    for old in before - ledger.models_in_use(server.host):
-        server.delete(old)  # the derived name only: the pulled model and its blob stay
-    return {**document, "id": number}
-
-
-def move_alias(server: Server, names: Names) -> None:
-    """Point the alias at the derived model and read it back. Raises ServerRefused."""
-    server.copy(names.model, names.alias)
-    target, alias = server.find(names.model), server.find(names.alias)
-    if target is None or alias is None or target.digest != alias.digest:
-        raise ServerRefused(f"the alias {names.alias} does not name {names.model} after the copy")
 
 
 def _bad(bench: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

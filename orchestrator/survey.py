@@ -13,6 +13,7 @@ from orchestrator.probe import ServerClaims, read_machine
 from orchestrator.runtime import installed, server_host
 from orchestrator.runtime.listener import is_here
 from orchestrator.server import Server
+from orchestrator.store import Store
 from orchestrator.usability import judged
 
 EMBEDDED_VERSION = "0.9.3"
@@ -23,13 +24,15 @@ EMBEDDED_VERSION = "0.9.3"
 class Survey:
     """`server` is where OLLAMA_HOST points; `answers` says whether one is there.
 
-    `names` are the models in its store.
+    `names` are the models in its store, `partials` the downloads that were interrupted there:
+    (bytes of the whole blob, bytes of it that are there).
     """
 
     server: Server
     answers: bool
     machine: Machine
     names: tuple[str, ...] = ()
+    partials: tuple[tuple[int, int], ...] = ()
 
     def with_version(self, version: str | None) -> "Survey":
         """Return the same machine under another version of Ollama; None: as it is."""
@@ -46,7 +49,14 @@ def look(environ: Mapping[str, str]) -> Survey:
         claims, names = _ask(server)
         now = datetime.now(UTC)
         machine = read_machine(host_url=server.host, server=claims, now=now)
-    return Survey(server=server, answers=claims is not None, machine=machine, names=names)
+    store = Store.at(machine.disk.model_store)
+    return Survey(
+        server=server,
+        answers=claims is not None,
+        machine=machine,
+        names=names,
+        partials=store.partials() if store else (),
+    )
 
 
 def survey(home: Home, environ: Mapping[str, str], *, parallel: int) -> Survey:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from orchestrator import log
-from orchestrator.errors import DeployError, PromiseBroken, PullFailed
+from orchestrator.errors import DeployError, PromiseBroken, PullFailed, ServerRefused
 from orchestrator.fit import Rejection
 from orchestrator.order import nothing_fits
 from orchestrator.plan import Plan
@@ -27,9 +27,15 @@ class Trail:
         self.tried.append(f"{source}: {failure.what}")
 
     def broke(self, rejection: Rejection) -> None:
-        """Rule a candidate out that was loaded or measured and did not hold."""
+        """Rule a candidate out that was loaded or measured and did not hold.
+
+        Raises ServerRefused: three runners died, and nothing said for want of memory. The server is
+        what is broken then, and the next download would be in vain too.
+        """
         self.broken.append(f"{rejection.tag}: {rejection.detail}")
         self.out(rejection)
+        if sum(r.reason == "server" for r in self.ruled_out.values()) > 2:
+            raise ServerRefused(f"the server cannot run models: {'; '.join(self.broken)}")
 
     def dead_end(self, plan: Plan) -> DeployError:
         """Return what it means that the plan has no pick any more."""

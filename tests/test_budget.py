@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.budget import Budget, budget
+from orchestrator.budget import Budget, beside, budget
+from orchestrator.fit import Terms, predicted
 from orchestrator.machine import Accelerator, Machine
+from orchestrator.profile import Profile
+from orchestrator.settings import Wishes
 from orchestrator.units import GIB, MIB
-from tests.shapes import box
+from tests.shapes import CATALOG, box
 
 CARD = ("NVIDIA GeForce RTX 4090", 24)
 MODEL = {"name": "other:1b", "digest": "sha256:0", "bytes": 2 * GIB}
@@ -124,3 +127,38 @@ def test_a_budget_is_within_what_is_there(
     found = of(box(ram, CARD, memory=memory, server=server))
     assert 0 <= found.host_bytes <= int(ram * GIB)
     assert all(0 <= c.free_bytes <= 24 * GIB for c in found.cards)
+
+
+def loaded_beside(machine: Machine, model: str = "qwen3:8b") -> bool:
+    found = predicted(CATALOG.find(model), Terms(
+        profile=Profile(name="x"),
+        machine=machine,
+        budget=budget(machine, None),
+        wishes=Wishes(context=4096),
+    ))  # fmt: skip
+    return beside(machine, found.estimate)
+
+
+@pytest.mark.parametrize(
+    ("machine", "fits"),
+    [
+        pytest.param(box(64, server={"loaded": [MODEL]}), True, id="room-for-both"),
+        pytest.param(
+            box(64, memory={"available_bytes": 4 * GIB}, server={"loaded": [MODEL]}),
+            False,
+            id="only-in-its-place",
+        ),
+        pytest.param(
+            box(64, server={"settings": {"max_loaded_models": 1}}), False, id="the-server-holds-one"
+        ),
+        pytest.param(box(64, CARD), True, id="a-free-card"),
+    ],
+)
+def test_whether_a_model_fits_beside_what_is_loaded(machine: Machine, fits: bool) -> None:
+    assert loaded_beside(machine) is fits
+
+
+def test_a_card_that_another_model_fills_takes_none_beside_it() -> None:
+    full = box(64, CARD, server={"loaded": [MODEL]})
+    card = replace(full.accelerators[0], memory_free_bytes=3 * GIB)
+    assert not loaded_beside(replace(full, accelerators=(card,)))

@@ -27,6 +27,8 @@ def ledger(tmp_path: Path) -> Ledger:
 def deployment(tag: str = "qwen3:8b", state: str = "current", **more: Any) -> dict[str, Any]:
     return {
         "tag": tag,
+        "model": f"deploy/{tag}-ctx4096",
+        "digest": tag,
         "state": state,
         "alias": "deploy-current:latest",
         "server_host": HOST,
@@ -41,7 +43,15 @@ def bench(model: str = "qwen3:8b") -> dict[str, Any]:
 
 
 def record(ledger: Ledger, document: dict[str, Any], run: dict[str, Any] | None = None) -> int:
-    return ledger.record_deployment(document, run, {"memory": 1})
+    """Begin a deployment, measure it, and end it as its state says."""
+    number = ledger.begin(document, {"memory": 1})
+    if run:
+        ledger.note(number, document, run)
+    if document["state"] == "current":
+        ledger.accept(number, document)
+    elif document["state"] == "failed":
+        ledger.end(number, "failed", "too large")
+    return number
 
 
 def test_a_ledger_that_does_not_exist_is_empty_and_reading_makes_none(ledger: Ledger) -> None:
@@ -53,7 +63,9 @@ def test_a_ledger_that_does_not_exist_is_empty_and_reading_makes_none(ledger: Le
 def test_a_deployment_and_its_measurement_are_one(ledger: Ledger) -> None:
     number = record(ledger, deployment(), bench())
     found = ledger.current(HOST, "deploy-current:latest")
-    assert found == {**deployment(), "id": number}
+    assert found
+    assert found.items() >= {**deployment(), "id": number}.items()
+    assert found["rolled_back_from"] is None  # of an older deploy: no such key
     assert ledger.bench_runs(9) == [{**bench(), "id": 1, "deployment": number}]
 
 
@@ -87,11 +99,82 @@ def test_aliases_and_servers_do_not_disturb_each_other(ledger: Ledger) -> None:
     assert [d["tag"] for d in ledger.currents(HOST)] == ["b:2b", "a:1b"]
 
 
-def test_half_a_deployment_is_none(ledger: Ledger) -> None:
+def test_a_run_that_breaks_in_the_middle_leaves_a_candidate_and_the_current_one(
+    ledger: Ledger,
+) -> None:
     record(ledger, deployment("a:1b"))
     with pytest.raises(KeyError):
         record(ledger, deployment("b:2b"), {"model": "no machine in it"})
-    assert [(d["tag"], d["state"]) for d in ledger.deployments(9)] == [("a:1b", "current")]
+    states = [(d["tag"], d["state"]) for d in ledger.deployments(9)]
+    assert states == [("b:2b", "candidate"), ("a:1b", "current")]
+    assert [d["tag"] for d in ledger.candidates(HOST)] == ["b:2b"]
+    assert ledger.bench_runs(9) == []
+
+
+def test_a_failure_keeps_its_reason(ledger: Ledger) -> None:
+    record(ledger, deployment("b:2b", "failed"))
+    [found] = ledger.deployments(9)
+    assert (found["state"], found["failure"]) == ("failed", "too large")
+
+
+def test_a_candidate_that_no_source_has_leaves_no_trace(ledger: Ledger) -> None:
+    ledger.forget(ledger.begin(deployment(), {}))
+    kept = record(ledger, deployment())
+    ledger.forget(kept)
+    assert [d["id"] for d in ledger.deployments(9)] == [kept]
+
+
+def test_rollback_swaps_and_swaps_back(ledger: Ledger) -> None:
+    alias = "deploy-current:latest"
+    for tag in ("a:1b", "b:2b"):
+        record(ledger, deployment(tag))
+    for serves, waits in (("a:1b", "b:2b"), ("b:2b", "a:1b")):
+        previous = ledger.previous(HOST, alias)
+        assert previous
+        ledger.swap(ledger.current(HOST, alias), {**previous, "note": serves})
+        found, before = ledger.current(HOST, alias), ledger.previous(HOST, alias)
+        assert found
+        assert before
+        assert (found["tag"], found["note"], before["tag"]) == (serves, serves, waits)
+    assert {d["tag"] for d in ledger.in_use(HOST)} == {"a:1b", "b:2b"}
+
+
+def test_the_same_model_proven_anew_leaves_the_previous_one(ledger: Ledger) -> None:
+    for tag in ("a:1b", "b:2b", "b:2b"):
+        record(ledger, deployment(tag))
+    states = [(d["tag"], d["state"]) for d in ledger.deployments(9)]
+    assert states == [("b:2b", "current"), ("b:2b", "removed"), ("a:1b", "previous")]
+
+
+def test_what_was_removed_is_in_use_no_more(ledger: Ledger) -> None:
+    ledger.end(record(ledger, deployment()), "removed")
+    assert ledger.in_use(HOST) == []
+    assert ledger.deployments(9)[0]["state"] == "removed"
+
+
+def test_the_last_verification_counts(ledger: Ledger) -> None:
+    number = record(ledger, deployment())
+    assert ledger.verification(number) is None
+    for holds in (True, False):
+        ledger.record_verification(
+            {"deployment": number, "verified_at": "2026-01-01T00:00:00Z", "holds": holds}
+        )
+    found = ledger.verification(number)
+    assert found
+    assert found["holds"] is False
+    assert ledger.verification(number + 1) is None
+
+
+def test_the_file_of_an_older_deploy_is_read_and_then_migrated(ledger: Ledger) -> None:
+    number = record(ledger, deployment())
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("DROP TABLE verifications")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    assert ledger.verification(number) is None
+    assert ledger.current(HOST, "deploy-current:latest")
+    ledger.record_verification({"deployment": number, "verified_at": "2026-01-01T00:00:00Z"})
+    assert ledger.verification(number)
 
 
 def test_something_better_is_seen_since_its_first_sight(ledger: Ledger) -> None:

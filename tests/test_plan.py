@@ -229,6 +229,16 @@ def test_what_is_installed_needs_no_disk() -> None:
     assert pick(plan(machine, candidates=[SMALL], installed={"small:7b"})) == "small:7b"
 
 
+def test_what_an_interrupted_download_has_fetched_is_not_asked_of_the_disk_again() -> None:
+    """Else a run that was killed at 90 % would step down for want of the room that it filled."""
+    machine, whole = box(64, disk={"free_bytes": 2 * GIB}), SMALL.file_bytes
+    assert pick(plan(machine, candidates=[SMALL])) is None
+    most = whole - GIB // 2
+    assert pick(plan(machine, candidates=[SMALL], partials=[(whole, most)])) == SMALL.tag
+    other_model = [(whole // 2, whole // 2), (2 * whole, whole)]
+    assert pick(plan(machine, candidates=[SMALL], partials=other_model)) is None
+
+
 def test_disk_is_short_by_the_download_its_margin_and_a_gib() -> None:
     found = plan(box(64, disk={"free_bytes": 2 * GIB}), candidates=[SMALL])
     assert found.rejected[0].short_by_bytes == int(SMALL.file_bytes * 1.02) - GIB

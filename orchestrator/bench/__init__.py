@@ -7,6 +7,7 @@
     sample       which samples count and which are rejected (pure)
     sampler      peak memory of the runner
     devices      the same on NVIDIA devices
+    company      who else used the server meanwhile
     noise        what else the processors were doing
     progress     a sign of life while it runs
     stats        median, spread, interval (pure)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from orchestrator.bench.devices import DevicePeak, Devices, Nvml, open_nvml
+from orchestrator.runtime.runner import is_runner, model_path
 
 if TYPE_CHECKING:
     import psutil
@@ -25,6 +26,10 @@ _KIB = 1024
 class MemoryPeak:
     """What the runner took at most, in bytes. None: not measured, and `resident_how` or
     `devices_how` says why. `pss_bytes` is its share of memory at the end, libraries split fairly.
+
+    `strangers` are the model files (last part of the path) of other models' runners that came
+    during the watch, even if they are gone again; `replaced` says that another runner of the
+    watched model came after it was loaded: somebody made the server load it anew.
     """
 
     resident_bytes: int | None
@@ -33,6 +38,8 @@ class MemoryPeak:
     devices: tuple[DevicePeak, ...]
     devices_how: str
     pids: tuple[int, ...]
+    strangers: tuple[str, ...] = ()
+    replaced: bool = False
 
 
 class RunnerMemory:
@@ -42,7 +49,8 @@ class RunnerMemory:
     is the path of the weights or its last part, and leaves other models' runners out. `nvml`
     None: this box's own devices.
 
-        with RunnerMemory(server_pid, model_file="sha256-…") as memory: load and measure
+        with RunnerMemory(server_pid, model_file="sha256-…") as memory:
+            load; memory.loaded(); measure
         memory.peak()
     """
 
@@ -61,7 +69,11 @@ class RunnerMemory:
         self._devices_how = why or "NVML"
         self._devices = Devices(found)
         self._runners: list[psutil.Process] = []
-        self._others = 0
+        self._others: dict[psutil.Process, str] = {}
+        self._at_start: frozenset[psutil.Process] = frozenset()
+        self._loaded: frozenset[psutil.Process] | None = None
+        self._former: frozenset[int] = frozenset()
+        self._replaced = False
         self._problem = "the process of the server is not known" if server_pid is None else ""
         self._host: dict[int, tuple[int, str]] = {}
         self._pss: dict[int, int] = {}
@@ -71,6 +83,8 @@ class RunnerMemory:
         self._thread = threading.Thread(target=self._poll, name="bench-memory", daemon=True)
 
     def __enter__(self) -> Self:
+        self._look(at_once=True)
+        self._at_start = frozenset(self._others)
         self._thread.start()
         return self
 
@@ -82,13 +96,26 @@ class RunnerMemory:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._look(last=True)
+        self._look(at_once=True, last=True)
+
+    def loaded(self) -> None:
+        """Say that the model is loaded now: from here on its runner stays, unless it is replaced.
+
+        A server may start several runners in one load, until the model fits; those before the
+        present one count neither as replaced nor for the peak.
+        """
+        self._look(at_once=True)
+        with self._lock:
+            self._loaded = frozenset(self._runners)
+            self._former = frozenset(self._host) - {r.pid for r in self._runners}
 
     def peak(self) -> MemoryPeak:
         """Return the peak so far."""
         with self._lock:
             # One model has one runner. Two of one file mean a reload; their peaks never add up.
-            pid = max(self._host, key=lambda p: self._host[p][0], default=None)
+            own = self._host.keys() - self._former
+            came = self._others.keys() - self._at_start
+            pid = max(own, key=lambda p: self._host[p][0], default=None)
             resident, how = (None, self._reason()) if pid is None else self._host[pid]
             return MemoryPeak(
                 resident_bytes=resident,
@@ -96,23 +123,25 @@ class RunnerMemory:
                 pss_bytes=self._pss.get(pid) if pid is not None else None,
                 devices=self._devices.peaks(),
                 devices_how=self._devices_how,
-                pids=tuple(sorted(self._host)),
+                pids=tuple(sorted(own)),
+                strangers=tuple(sorted({self._others[c] for c in came})),
+                replaced=self._replaced,
             )
 
     def _reason(self) -> str:
         if self._problem:
             return self._problem
         if self._others:
-            return f"{self._others} runner(s) seen, but none of {self._model_file}"
+            return f"{len(self._others)} runner(s) seen, but none of {self._model_file}"
         return f"the server (process {self._server_pid}) has no runner that can be seen from here"
 
     def _poll(self) -> None:
         while not self._stop.wait(self._interval_s):
             self._look()
 
-    def _look(self, *, last: bool = False) -> None:
+    def _look(self, *, at_once: bool = False, last: bool = False) -> None:
         with self._lock:
-            self._find_runners(now=time.monotonic(), at_once=last)
+            self._find_runners(now=time.monotonic(), at_once=at_once)
             self._devices.sample([r.pid for r in self._runners])
             for runner in self._runners:
                 self._read(runner, last=last)
@@ -132,18 +161,20 @@ class RunnerMemory:
         except psutil.AccessDenied:
             self._problem = f"no right to see the children of process {self._server_pid}"
             return
-        runners = [c for c in children if self._is_runner(c)]
-        self._runners = [r for r in runners if self._is_ours(r)]
-        self._others = max(self._others, len(runners) - len(self._runners))
+        files = {child: self._model_file_of(child) for child in children}
+        self._runners = [c for c, file in files.items() if file and self._is_ours(file)]
+        self._others |= {c: file for c, file in files.items() if file and not self._is_ours(file)}
+        if self._loaded is not None:
+            self._replaced |= not self._loaded.issuperset(self._runners)
 
-    def _is_runner(self, child: "psutil.Process") -> bool:
-        command = self._command(child)
-        # `ollama runner --model …` up to 0.24, `llama-server -m …` since.
-        return "runner" in command[1:2] or "llama-server" in PurePath(next(iter(command), "")).name
+    def _is_ours(self, file: str) -> bool:
+        return self._model_file is None or file == self._model_file
 
-    def _is_ours(self, runner: "psutil.Process") -> bool:
-        wanted = self._model_file
-        return wanted is None or any(PurePath(a).name == wanted for a in self._command(runner))
+    def _model_file_of(self, child: "psutil.Process") -> str | None:
+        """Return the last part of a runner's model file; None: no runner, or it only lists GPUs."""
+        arguments = self._command(child)
+        path = model_path(arguments) if is_runner(arguments) else None
+        return PurePath(path).name if path else None
 
     def _command(self, child: "psutil.Process") -> list[str]:
         import psutil

@@ -43,7 +43,7 @@ def auto(
         seen = survey(order.home, os.environ, parallel=order.profile.parallel)
         show(intend(order, seen), as_json=as_json)
         return
-    with only_one(order.home, os.environ), progress() as screen:
+    with only_one(order.home, os.environ, "auto"), progress() as screen:
         document = deploy(order, screen)
     if not document["changed"]:
         click.echo("nothing to do: what serves is what was asked for", err=True)

@@ -33,7 +33,7 @@ def bench(
     seen = survey(order.home, order.environ, parallel=order.profile.parallel)
     if not seen.answers:
         raise ServerUnreachable(f"no Ollama server answers at {seen.server.host}")
-    with only_one(order.home, order.environ), progress() as screen:
+    with only_one(order.home, order.environ, "bench"), progress() as screen:
         document = measure(order, seen, model, "quick" if quick else "default", screen)
     emit(document, render(document), as_json=as_json)
     if document["verdict"]["outcome"] == "inconclusive":

@@ -31,7 +31,7 @@ def _text(document: dict[str, Any]) -> str:
     if not document["deployments"] and not document["bench_runs"]:
         return "nothing was deployed or measured yet"
     rows = [
-        (d["deployed_at"], d["state"], d["model"], _memory(d), d["verdict"]["outcome"])
+        (d["deployed_at"], d["state"], d["model"], _memory(d), _verdict(d))
         for d in document["deployments"]
     ]
     runs = [
@@ -42,8 +42,18 @@ def _text(document: dict[str, Any]) -> str:
     return table(rows, ("when", "what", "model", "measured", "verdict"))
 
 
+def _verdict(deployment: dict[str, Any]) -> str:
+    """What came of it: the verdict, why it failed, and what a rollback went away from."""
+    parts = [deployment["verdict"]["outcome"]] if deployment["verdict"] else []
+    if deployment["failure"]:
+        parts.append(deployment["failure"])
+    if left := deployment["rolled_back_from"]:
+        parts.append(f"brought back {left['at']} in place of {left['model']}")
+    return "; ".join(parts) or "-"
+
+
 def _memory(deployment: dict[str, Any]) -> str:
-    size = deployment["measured"]["resident_bytes"]
+    size = (deployment["measured"] or {}).get("resident_bytes")
     return gib(size) if size else "-"
 
 

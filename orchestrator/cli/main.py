@@ -34,9 +34,16 @@ COMMANDS = {
     "history": ("history", "List deployments and bench runs."),
     "plan": ("plan", "Say what would be deployed here, and why nothing larger."),
     "probe": ("probe", "Show the machine: CPU, memory, disk, accelerators, server."),
+    "remove": (
+        "remove",
+        "Take a deployment away: its names, and its download if deploy fetched it.",
+    ),
+    "rollback": ("rollback", "Go back to the deployment before, at once and without a download."),
+    "runbook": ("runbook", "Run what cron runs: watchdog, nightly-bench, refresh."),
     "runtime": ("runtime", "Install, start, stop and inspect the Ollama server itself."),
     "schema": ("schema", "Print the JSON Schema of an output."),
     "status": ("status", "Say what is deployed and whether it answers."),
+    "verify": ("verify", "Say whether the deployment still holds: names, files, memory, a token."),
 }
 
 

@@ -125,14 +125,33 @@ def estimate(document: Mapping[str, Any]) -> str:
 
 
 def deployment(document: Mapping[str, Any]) -> str:
-    """Return a deployment: what serves, promised against measured."""
-    planned, measured = document["planned"], document["measured"]
+    """Return a deployment in any state: what it is, promised against measured."""
+    alias = document["alias"].removesuffix(":latest")
     lines = [
         f"model     {document['tag']}  ({document['quantization']}), from {document['source']}",
-        f"serves    {document['alias'].removesuffix(':latest')} -> {document['model']} "
-        f"at {document['server_host']}",
+        f"serves    {alias} -> {document['model']} at {document['server_host']}"
+        if document["state"] == "current"
+        else f"state     {document['state']}: {document['model']} at {document['server_host']}",
         f"context   {document['context']} tokens x {document['parallel']}",
+        *_measured(document),
     ]
+    if document["verdict"]:
+        lines.append(f"verdict   {document['verdict']['outcome']}{_notes(document)}")
+    if document["gap_s"]:
+        lines.append(f"gap       {duration(document['gap_s'])} in which nothing was in memory")
+    lines += [f"differs   {said}" for said in document["differences"]]
+    if left := document["rolled_back_from"]:
+        lines.append(f"rollback  brought back {left['at']} in place of {left['model']}")
+    if document["failure"]:
+        lines.append(f"failure   {document['failure']}")
+    return "\n".join(lines)
+
+
+def _measured(document: Mapping[str, Any]) -> list[str]:
+    planned, measured = document["planned"], document["measured"]
+    if measured is None:
+        return ["measured  nothing yet"]
+    lines = []
     if planned["resident_bytes"] and measured["resident_bytes"]:
         lines.append(
             f"memory    promised {gib(planned['resident_bytes'])}, measured "
@@ -149,8 +168,15 @@ def deployment(document: Mapping[str, Any]) -> str:
             f"prefill   {measured['prefill_tps']:.1f} tokens/s; first token after "
             f"{duration(measured['ttft_s'] or 0)}; load {duration(measured['load_s'] or 0)}"
         )
-    lines.append(f"verdict   {document['verdict']['outcome']}{_notes(document)}")
-    return "\n".join(lines)
+    return lines
+
+
+def verification(document: Mapping[str, Any]) -> str:
+    """Return what a look at a deployment found, a line a check."""
+    alias = document["alias"].removesuffix(":latest")
+    lines = [f"model     {document['model']} as {alias} at {document['server_host']}"]
+    lines += [f"{c['name']:<9} {c['outcome']:<10}  {c['detail']}" for c in document["checks"]]
+    return "\n".join([*lines, f"verdict   {document['outcome']} at {document['verified_at']}"])
 
 
 def _error(document: Mapping[str, Any], name: str) -> str:

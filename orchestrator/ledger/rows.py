@@ -1,126 +1,188 @@
-"""The ledger: everything that was planned, deployed and measured, in one SQLite file (WAL).
+"""What is written into the ledger and read back: deployments, measurements, verifications.
 
-Rows hold the JSON documents of the contracts; columns are only what is searched by. Every estimate
-stays beside its measurement, so the next plan can be graded by it.
+A deployment's states: `candidate` (a run is at it, or was killed), `current` (its alias serves it),
+`previous` (what rollback goes back to), `failed`, `removed`.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from orchestrator.errors import DiskFull
+from orchestrator.ledger.database import Database
 
-_BUSY_S = 10.0
-_MIGRATIONS = (
-    """
-    CREATE TABLE machines (digest TEXT PRIMARY KEY, document TEXT NOT NULL);
-    CREATE TABLE deployments (
-        id INTEGER PRIMARY KEY, alias TEXT NOT NULL, state TEXT NOT NULL, server_host TEXT NOT NULL,
-        tag TEXT NOT NULL, at TEXT NOT NULL, document TEXT NOT NULL);
-    CREATE INDEX deployments_by_alias ON deployments (server_host, alias, state);
-    CREATE TABLE bench_runs (
-        id INTEGER PRIMARY KEY, model TEXT NOT NULL, machine TEXT NOT NULL, at TEXT NOT NULL,
-        deployment INTEGER REFERENCES deployments (id), document TEXT NOT NULL);
-    CREATE TABLE sightings (
-        server_host TEXT NOT NULL, alias TEXT NOT NULL, tag TEXT NOT NULL, first_at REAL NOT NULL,
-        PRIMARY KEY (server_host, alias));
-    """,
-)
+Document = dict[str, Any]
+# Keys that the documents of deploy 0.1 lack.
+_NEW_KEYS: Document = {
+    "tag_digest": None, "layers": None, "differences": [], "gap_s": None, "failure": None,
+    "rolled_back_from": None,
+}  # fmt: skip
+_COLUMNS = "SELECT id, state, document FROM deployments"
 
 
-class Ledger:
-    """Opens (and makes) the file at `path`. Raises DiskFull: it cannot be written."""
+class Ledger(Database):
+    """Opens (and makes) the file at `path`. Raises DiskFull: it cannot be read or written."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def begin(self, document: Mapping[str, Any], machine: Mapping[str, Any]) -> int:
+        """Store a candidate before anything is done for it; return its number.
 
-    def record_deployment(
-        self, document: dict[str, Any], bench: Mapping[str, Any] | None, machine: dict[str, Any]
-    ) -> int:
-        """Store a deployment with its measurement in one transaction; return its number.
-
-        A new current deployment turns the one before it into "previous".
+        A run that is killed leaves this row behind, and the next run knows what to clean up.
         """
-        with self._writing() as db:
-            key = (document["server_host"], document["alias"])
+        with self.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO machines VALUES (?, ?)",
                 (document["machine"]["digest"], json.dumps(machine)),
             )
-            if document["state"] == "current":
-                _restate(db, key, "previous", "removed")
-                _restate(db, key, "current", "previous")
             cursor = db.execute(
                 "INSERT INTO deployments (alias, state, server_host, tag, at, document)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                " VALUES (?, 'candidate', ?, ?, ?, ?)",
                 (
-                    key[1],
-                    document["state"],
-                    key[0],
+                    document["alias"],
+                    document["server_host"],
                     document["tag"],
                     document["deployed_at"],
                     json.dumps(document),
                 ),
             )
-            number = int(cursor.lastrowid or 0)
+            return int(cursor.lastrowid or 0)
+
+    def note(
+        self, number: int, document: Mapping[str, Any], bench: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a candidate's document anew, with the measurement that it was judged by."""
+        with self.writing() as db:
+            _rewrite(db, number, document)
             if bench:
                 _insert_bench(db, bench, number)
+
+    def accept(self, number: int, document: Mapping[str, Any]) -> None:
+        """Make a candidate the current one; the current becomes previous, and that is removed.
+
+        The same model proven anew takes the place of its former self: previous stays.
+        """
+        key = (document["server_host"], document["alias"])
+        before = self.current(*key)
+        anew = before and (before["model"], before["digest"]) == (
+            document["model"],
+            document["digest"],
+        )
+        with self.writing() as db:
+            _rewrite(db, number, document)
+            if anew:
+                _restate(db, key, "current", "removed")
+            else:
+                _restate(db, key, "previous", "removed")
+                _restate(db, key, "current", "previous")
+            db.execute("UPDATE deployments SET state = 'current' WHERE id = ?", (number,))
             db.execute("DELETE FROM sightings WHERE server_host = ? AND alias = ?", key)
-        return number
 
-    def record_bench(self, bench: dict[str, Any]) -> int:
-        """Store a bench run that belongs to no deployment; return its number."""
-        with self._writing() as db:
-            return _insert_bench(db, bench, None)
+    def end(self, number: int, state: Literal["failed", "removed"], failure: str = "") -> None:
+        """End a deployment's life in `state`; only a candidate can fail, and says why."""
+        with self.writing() as db:
+            db.execute(
+                "UPDATE deployments SET state = ?, document = json_set(document, '$.failure', ?)"
+                " WHERE id = ? AND (state = 'candidate' OR ? = 'removed')",
+                (state, failure or None, number, state),
+            )
 
-    def current(self, server_host: str, alias: str) -> dict[str, Any] | None:
+    def forget(self, number: int) -> None:
+        """Take a candidate out that never touched the box: its source does not have it."""
+        with self.writing() as db:
+            db.execute("DELETE FROM deployments WHERE id = ? AND state = 'candidate'", (number,))
+
+    def swap(self, current: Mapping[str, Any] | None, previous: Mapping[str, Any]) -> None:
+        """Make `previous` the current one and the current one previous, in one transaction.
+
+        The document of `previous` is written anew as given.
+        """
+        with self.writing() as db:
+            _rewrite(db, previous["id"], previous)
+            if current:
+                db.execute(
+                    "UPDATE deployments SET state = 'previous' WHERE id = ?", (current["id"],)
+                )
+            db.execute("UPDATE deployments SET state = 'current' WHERE id = ?", (previous["id"],))
+
+    def record_bench(self, bench: Mapping[str, Any], deployment: int | None = None) -> int:
+        """Store a bench run, of a deployment or of none; return its number."""
+        with self.writing() as db:
+            return _insert_bench(db, bench, deployment)
+
+    def record_verification(self, document: Mapping[str, Any]) -> int:
+        """Store what a look at a deployment found; return its number."""
+        with self.writing() as db:
+            cursor = db.execute(
+                "INSERT INTO verifications (deployment, at, document) VALUES (?, ?, ?)",
+                (document["deployment"], document["verified_at"], json.dumps(document)),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def verification(self, deployment: int) -> Document | None:
+        """Return the last verification of a deployment, or None."""
+        rows = self.read(
+            "SELECT document FROM verifications WHERE deployment = ? ORDER BY id DESC LIMIT 1",
+            (deployment,),
+        )
+        return json.loads(rows[0][0]) if rows else None
+
+    def current(self, server_host: str, alias: str) -> Document | None:
         """Return the deployment that an alias serves, or None."""
-        rows = self._read(
-            "SELECT id, state, document FROM deployments"
-            " WHERE server_host = ? AND alias = ? AND state = 'current' ORDER BY id DESC LIMIT 1",
-            (server_host, alias),
-        )
-        return _document(rows[0]) if rows else None
+        return self._latest(server_host, alias, "current")
 
-    def currents(self, server_host: str) -> list[dict[str, Any]]:
+    def previous(self, server_host: str, alias: str) -> Document | None:
+        """Return the deployment that rollback goes back to, or None."""
+        return self._latest(server_host, alias, "previous")
+
+    def candidates(self, server_host: str) -> list[Document]:
+        """Return what runs have begun and not ended, oldest first.
+
+        Under the lock of the loop these are the leftovers of runs that were killed.
+        """
+        rows = self.read(
+            f"{_COLUMNS} WHERE server_host = ? AND state = 'candidate' ORDER BY id", (server_host,)
+        )
+        return [_document(r) for r in rows]
+
+    def currents(self, server_host: str) -> list[Document]:
         """Return what every alias of a server serves, newest first."""
-        rows = self._read(
-            "SELECT id, state, document FROM deployments"
-            " WHERE server_host = ? AND state = 'current' ORDER BY id DESC",
+        rows = self.read(
+            f"{_COLUMNS} WHERE server_host = ? AND state = 'current' ORDER BY id DESC",
             (server_host,),
         )
         return [_document(r) for r in rows]
 
-    def models_in_use(self, server_host: str) -> set[str]:
-        """Return the derived models that some alias serves, or could go back to."""
-        rows = self._read(
-            "SELECT id, state, document FROM deployments"
-            " WHERE server_host = ? AND state IN ('current', 'previous')",
+    def in_use(self, server_host: str) -> list[Document]:
+        """Return what some alias of a server serves, or could go back to."""
+        rows = self.read(
+            f"{_COLUMNS} WHERE server_host = ? AND state IN ('current', 'previous')",
             (server_host,),
         )
-        return {str(_document(r)["model"]) for r in rows}
+        return [_document(r) for r in rows]
 
-    def deployments(self, limit: int) -> list[dict[str, Any]]:
+    def ended(self, server_host: str, limit: int) -> list[Document]:
+        """Return the last deployments of a server that are over: removed or failed."""
+        rows = self.read(
+            f"{_COLUMNS} WHERE server_host = ? AND state IN ('removed', 'failed')"
+            " ORDER BY id DESC LIMIT ?",
+            (server_host, limit),
+        )
+        return [_document(r) for r in rows]
+
+    def deployments(self, limit: int) -> list[Document]:
         """Return the last deployments, newest first."""
-        rows = self._read(
-            "SELECT id, state, document FROM deployments ORDER BY id DESC LIMIT ?", (limit,)
-        )
+        rows = self.read(f"{_COLUMNS} ORDER BY id DESC LIMIT ?", (limit,))
         return [_document(r) for r in rows]
 
-    def bench_runs(self, limit: int) -> list[dict[str, Any]]:
+    def bench_runs(self, limit: int) -> list[Document]:
         """Return the last bench runs with their raw samples, newest first."""
-        rows = self._read(
+        rows = self.read(
             "SELECT id, deployment, document FROM bench_runs ORDER BY id DESC LIMIT ?", (limit,)
         )
         return [{**json.loads(d), "id": i, "deployment": owner} for i, owner, d in rows]
 
     def sighted(self, server_host: str, alias: str, tag: str, now_s: float) -> float:
         """Note that something better was seen; return how many seconds ago it was first seen."""
-        with self._writing() as db:
+        with self.writing() as db:
             row = db.execute(
                 "SELECT tag, first_at FROM sightings WHERE server_host = ? AND alias = ?",
                 (server_host, alias),
@@ -133,65 +195,20 @@ class Ledger:
             )
         return 0.0
 
-    def _read(self, query: str, values: tuple[object, ...]) -> list[Any]:
-        """Return the rows of a query; a ledger that does not exist yet is empty."""
-        if not self.path.exists():
-            return []
-        # A disk that went read-only must not take `status` away: there the log files of WAL cannot
-        # be made, and the file is read as it stands.
-        place = f"file:{quote(str(self.path))}"
-        try:
-            return _rows(f"{place}?mode=ro", query, values)
-        except sqlite3.OperationalError:
-            with self._mapped():
-                return _rows(f"{place}?immutable=1", query, values)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._open() as db, db:
-            db.execute("BEGIN IMMEDIATE")
-            yield db
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with self._mapped():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as db:
-                db.execute("PRAGMA journal_mode = WAL")
-                _migrate(db)
-                yield db
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as e:
-            raise DiskFull(
-                f"the ledger {self.path} cannot be used: {e}",
-                hint="free or repair that disk, or set DEPLOY_HOME to a folder that is writable",
-            ) from e
+    def _latest(self, server_host: str, alias: str, state: str) -> Document | None:
+        rows = self.read(
+            f"{_COLUMNS} WHERE server_host = ? AND alias = ? AND state = ?"
+            " ORDER BY id DESC LIMIT 1",
+            (server_host, alias, state),
+        )
+        return _document(rows[0]) if rows else None
 
 
-def _rows(uri: str, query: str, values: tuple[object, ...]) -> list[Any]:
-    with closing(sqlite3.connect(uri, timeout=_BUSY_S, uri=True)) as db:
-        return db.execute(query, values).fetchall() if _version(db) else []
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    if _version(db) >= len(_MIGRATIONS):
-        return
-    with db:
-        db.execute("BEGIN IMMEDIATE")
-        # Read again: another run may have been first.
-        for number, script in enumerate(_MIGRATIONS[(done := _version(db)) :], done + 1):
-            for statement in script.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {number}")
-
-
-def _version(db: sqlite3.Connection) -> int:
-    [version] = db.execute("PRAGMA user_version").fetchone()
-    return int(version)
+def _rewrite(db: sqlite3.Connection, number: int, document: Mapping[str, Any]) -> None:
+    db.execute(
+        "UPDATE deployments SET document = ? WHERE id = ?",
+        (json.dumps({**document, "id": None}), number),
+    )
 
 
 def _restate(db: sqlite3.Connection, key: tuple[str, str], before: str, after: str) -> None:
@@ -215,8 +232,8 @@ def _insert_bench(db: sqlite3.Connection, bench: Mapping[str, Any], deployment: 
     return int(cursor.lastrowid or 0)
 
 
-def _document(row: tuple[int, str, str]) -> dict[str, Any]:
+def _document(row: tuple[int, str, str]) -> Document:
     """The stored document under its number and the state that it has now."""
     number, state, text = row
-    document: dict[str, Any] = json.loads(text)
-    return {**document, "id": number, "state": state}
+    document: Document = json.loads(text)
+    return {**_NEW_KEYS, **document, "id": number, "state": state}

@@ -92,6 +92,14 @@ def models_path(env: Mapping[str, str]) -> str | None:
     return setting(env, "OLLAMA_MODELS") or (str(store_below(home)) if home else None)
 
 
+def keeps_unreferenced(env: Mapping[str, str]) -> bool:
+    """Return whether a server with that environment never removes blobs that no model names.
+
+    Ollama takes any text but a false one for true.
+    """
+    return setting(env, "OLLAMA_NOPRUNE") not in {None, "0", "f", "F", "false", "False", "FALSE"}
+
+
 def store_below(home: str) -> Path:
     """Return where a server of a user with that home keeps models, unless it is told otherwise."""
     return Path(home) / ".ollama" / "models"

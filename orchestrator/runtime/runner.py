@@ -8,15 +8,27 @@ from pathlib import Path, PurePath
 from orchestrator.runtime.proc import PROC, command, processes, status
 from orchestrator.units import KIB
 
+# The long names are `ollama runner`'s, up to 0.24; the short ones `llama-server`'s, since then.
+_CONTEXT = ("--ctx-size", "-c")
+_PARALLEL = ("--parallel", "-np")
+_GPU_LAYERS = ("--n-gpu-layers", "-ngl")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runner:
-    """A process that holds a model. Sizes in bytes; `blob` is its model file's digest."""
+    """A process that holds a model. Sizes in bytes; `blob` is its model file's digest.
+
+    `context_total` counts the tokens of all its `parallel` slots together, `gpu_layers` the layers
+    that it was told to put on a GPU. None: its command line does not say, and it chose itself.
+    """
 
     pid: int
     rss_bytes: int | None
     peak_rss_bytes: int | None
     model_path: str
+    context_total: int | None = None
+    parallel: int | None = None
+    gpu_layers: int | None = None
 
     @property
     def blob(self) -> str | None:
@@ -24,15 +36,33 @@ class Runner:
         name = Path(self.model_path).name
         return name.replace("-", ":", 1) if name.startswith("sha256-") else None
 
+    @property
+    def context(self) -> int | None:
+        """The tokens of one slot: what a request may use, and what num_ctx asked for."""
+        if self.context_total is None or not self.parallel:
+            return None
+        return self.context_total // self.parallel
+
 
 def runners_of(server: int, proc: Path = PROC) -> tuple[Runner, ...]:
     """Return the runners that descend from a server; () where the kernel has no /proc."""
     facts = {pid: status(pid, proc) for pid in processes(proc)}
     found = []
     for pid in _descendants(server, {pid: each.get("PPid") for pid, each in facts.items()}):
-        if model := _model_path(command(pid, proc)):
+        arguments = command(pid, proc)
+        if model := model_path(arguments):
             rss, peak = (_bytes(facts[pid].get(name)) for name in ("VmRSS", "VmHWM"))
-            found.append(Runner(pid=pid, rss_bytes=rss, peak_rss_bytes=peak, model_path=model))
+            found.append(
+                Runner(
+                    pid=pid,
+                    rss_bytes=rss,
+                    peak_rss_bytes=peak,
+                    model_path=model,
+                    context_total=_number(arguments, _CONTEXT),
+                    parallel=_number(arguments, _PARALLEL),
+                    gpu_layers=_number(arguments, _GPU_LAYERS),
+                )
+            )
     return tuple(found)
 
 
@@ -46,21 +76,31 @@ def is_runner(arguments: Sequence[str]) -> bool:
     )
 
 
+def model_path(arguments: Sequence[str]) -> str | None:
+    """Return the model file that a command line names; None: it is no runner's."""
+    # `ollama runner --model …` up to 0.24, `llama-server -m …` since.
+    flags = ("--model", "-m") if is_runner(arguments) else ("--model",)
+    return _value(arguments, flags)
+
+
 def _descendants(pid: int, parents: Mapping[int, str | None]) -> list[int]:
     children = [child for child, parent in parents.items() if parent == str(pid)]
     rest = {child: parent for child, parent in parents.items() if child not in children}
     return children + [each for child in children for each in _descendants(child, rest)]
 
 
-def _model_path(arguments: Sequence[str]) -> str | None:
-    # `ollama runner --model …` up to 0.24, `llama-server -m …` since.
-    flags = {"--model", "-m"} if is_runner(arguments) else {"--model"}
+def _value(arguments: Sequence[str], flags: Sequence[str]) -> str | None:
+    """Return what follows one of those flags, or stands behind its "="."""
     for argument, following in pairwise([*arguments, ""]):
-        if argument in flags:
-            return following or None
-        if argument.startswith("--model="):
-            return argument.removeprefix("--model=")
+        name, equals, value = argument.partition("=")
+        if name in flags:
+            return (value if equals else following) or None
     return None
+
+
+def _number(arguments: Sequence[str], flags: Sequence[str]) -> int | None:
+    text = _value(arguments, flags) or ""
+    return int(text) if text.isdecimal() else None
 
 
 def _bytes(text: str | None) -> int | None:

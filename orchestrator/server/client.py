@@ -2,24 +2,28 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ServerRefused, ServerUnreachable
+from orchestrator.errors import ServerRefused, ServerUnreachable, SourceUnreachable
 from orchestrator.machine import LoadedModel
 from orchestrator.server import failures, wire
 from orchestrator.server.shown import Claim, Installed, Shown
+from orchestrator.server.silence import Silence
 from orchestrator.server.stream import Done, LoadTiming, Piece, PullStep
 
 if TYPE_CHECKING:
+    import httpx
     import ollama
 
 _NANO = 1e-9
 _VERSION_S = 4.0  # answered from memory, even while a model loads
 _QUICK_S = 10.0
 _CONNECT_S = 5.0
-_PULL_SILENCE_S = 600.0  # "verifying sha256 digest" of 400 GB sends nothing while it hashes
+_HASHING_S = 3600.0  # "verifying sha256 digest" sends nothing: 400 GB at 115 MB/s of a slow disk
+_WORK_S = 600.0
+_DOWNLOAD_SILENCE_S = 45.0  # the server reports every 60 ms while it downloads
 
 
 class Server:
@@ -95,31 +99,59 @@ class Server:
             "max_tokens": max_tokens,
             "messages": [{"role": "user", "content": text}],
         }
-        answer = wire.request(self.host, "POST", "/v1/chat/completions", body, timeout_s=timeout_s)
+        with self._loading(name):
+            answer = wire.request(
+                self.host, "POST", "/v1/chat/completions", body, timeout_s=timeout_s
+            )
         if answer is None:
             raise ServerRefused(f"{self.host} has no model {name} at /v1/chat/completions")
         return str(answer["choices"][0]["message"].get("content") or "")
 
-    def pull(self, name: str, *, insecure: bool = False) -> Iterator[PullStep]:
+    def pull(
+        self, name: str, *, insecure: bool = False, silence_s: float = _DOWNLOAD_SILENCE_S
+    ) -> Generator[PullStep, None, None]:
         """Yield the steps of a download; closing the iterator cancels it and keeps the partials.
 
-        Raises PullFailed and its kinds, DiskFull.
+        Raises PullFailed and its kinds (SourceUnreachable also where the server says nothing for
+        `silence_s` seconds while it should download), DiskFull.
         """
         succeeded = False
         try:
-            with self._mapped(), self._client(_PULL_SILENCE_S) as client:
-                for step in client.pull(name, insecure=insecure, stream=True):
+            with contextlib.closing(
+                self._steps(name, insecure=insecure, silence_s=silence_s)
+            ) as steps:
+                for step in steps:
                     succeeded = step.status == "success"
-                    yield PullStep(
+                    yield step
+        except ServerRefused as e:
+            raise failures.pull_failure(name, e.what) from e
+        if not succeeded:
+            raise failures.pull_failure(name, "the stream ended before 'success'")
+
+    def _steps(
+        self, name: str, *, insecure: bool, silence_s: float
+    ) -> Generator[PullStep, None, None]:
+        silence = Silence()
+        try:
+            with self._mapped(), self._client(_HASHING_S, silence.take) as client, silence:
+                silence.allow(silence_s)
+                for step in client.pull(name, insecure=insecure, stream=True):
+                    silence.allow(None)
+                    found = PullStep(
                         status=step.status or "",
                         digest=step.digest,
                         total_bytes=step.total,
                         completed_bytes=step.completed,
                     )
-        except ServerRefused as e:
-            raise failures.pull_failure(name, e.what) from e
-        if not succeeded:
-            raise failures.pull_failure(name, "the stream ended before 'success'")
+                    yield found
+                    silence.allow(silence_s if found.downloads else None)
+        except ServerUnreachable as e:
+            if not silence.broken:
+                raise
+            self.version()  # raises ServerUnreachable: it is the server that is silent
+            raise SourceUnreachable(
+                f"pulling {name}: nothing heard from its registry for {silence_s:.0f} s"
+            ) from e
 
     def derive(self, name: str, base: str, parameters: Mapping[str, object]) -> None:
         """Create a model that shares the blob of `base` and fixes `parameters`."""
@@ -133,7 +165,7 @@ class Server:
 
     def _create(self, name: str, **fields: Any) -> None:
         status = None
-        with self._mapped(), self._client(_PULL_SILENCE_S) as client:
+        with self._mapped(), self._client(_WORK_S) as client:
             # Drained to the end: a dropped create leaks a goroutine and a temporary file.
             for step in client.create(model=name, stream=True, **fields):
                 status = step.status
@@ -145,7 +177,7 @@ class Server:
         import httpx
 
         url = f"{self.host}/api/blobs/{digest}"
-        with self._mapped(), httpx.Client(trust_env=False, timeout=_PULL_SILENCE_S) as client:
+        with self._mapped(), httpx.Client(trust_env=False, timeout=_WORK_S) as client:
             if client.head(url).status_code == httpx.codes.OK:
                 return
             size = {"Content-Length": str(path.stat().st_size)}
@@ -225,13 +257,17 @@ class Server:
         return wire.request(self.host, "GET", path, timeout_s=_QUICK_S)
 
     @contextlib.contextmanager
-    def _client(self, read_s: float) -> Iterator["ollama.Client"]:
+    def _client(
+        self, read_s: float, *heard: "Callable[[httpx.Response], None]"
+    ) -> Iterator["ollama.Client"]:
         import httpx
         import ollama
 
         limits = httpx.Timeout(read_s, connect=_CONNECT_S)
         # A proxy of the environment must never stand between us and a server that we were given.
-        client = ollama.Client(self.host, trust_env=False, timeout=limits)
+        client = ollama.Client(
+            self.host, trust_env=False, timeout=limits, event_hooks={"response": list(heard)}
+        )
         try:
             yield client
         finally:

@@ -45,3 +45,8 @@ class PullStep:
     digest: str | None
     total_bytes: int | None
     completed_bytes: int | None
+
+    @property
+    def downloads(self) -> bool:
+        """Whether the server waits for bytes of the source now, rather than hashing its own."""
+        return self.digest is not None or self.status == "pulling manifest"

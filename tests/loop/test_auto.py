@@ -1,6 +1,8 @@
 """The whole loop on a real server and a real registry, with stand-ins of a few megabytes."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -244,14 +246,29 @@ def test_nothing_fits_names_the_nearest_and_what_it_is_short_of(
     assert "hint: " in found.stderr
 
 
+@pytest.mark.parametrize("where", ["the same home", "another home"])
+@pytest.mark.parametrize("command", ["auto", "bench"])
 def test_a_second_run_at_the_same_time_is_told_by_whom(
-    run_deploy: RunDeploy, server: RealServer, profile: Path, home: Home
+    run_deploy: RunDeploy,
+    server: RealServer,
+    profile: Path,
+    home: Home,
+    tmp_path: Path,
+    where: str,
+    command: str,
 ) -> None:
-    with only_one(home, {"OLLAMA_HOST": server.url}):
-        found = run_deploy("auto", "--profile", profile, env={"OLLAMA_HOST": server.url})
-    assert found.returncode == 75
+    other = Home.of({"DEPLOY_HOME": str(tmp_path / "other")})
+    env = {"OLLAMA_HOST": server.url}
+    asked = [command, "qwen3:0.6b", "--profile", str(profile)]
+    with only_one(home if where == "the same home" else other, env, "auto"):
+        found = run_deploy(*asked, env=env)
+        planned = run_deploy("plan", "--profile", profile, env=env)
+    assert found.returncode == 75, found.stderr
     assert "error: another run holds" in found.stderr
-    assert "(pid " in found.stderr
+    assert re.search(rf"\(`deploy auto`, pid {os.getpid()}, since 20\d\d-\S+Z\)", found.stderr)
+    assert planned.returncode == 0  # what only reads never waits
+    after = run_deploy(*asked, env=env)
+    assert after.returncode != 75
 
 
 def test_a_dry_run_prints_the_plan_and_touches_nothing(

@@ -1,0 +1,78 @@
+"""The derived model: a second manifest over the pulled weights that fixes what the plan decided."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator import log
+from orchestrator.deployment import Made, Names, suffixed
+from orchestrator.errors import ServerRefused
+from orchestrator.ledger import Ledger
+from orchestrator.server import Server
+from orchestrator.store import Store
+
+InUse = Sequence[Mapping[str, Any]]
+
+
+def derive(server: Server, store: Store | None, made: Made, number: int, ledger: Ledger) -> Made:
+    """Create the derived model and return the record with its digests.
+
+    Its name is in the ledger before it is on the server: a run that is killed in between leaves
+    nothing that the next one does not know. Raises ServerRefused, ServerUnreachable, DiskFull.
+    """
+    tag = made.fit.candidate.tag
+    base, shown = server.find(tag), server.show(tag)
+    if base is None or shown is None:
+        raise ServerRefused(f"{tag} is gone from the server since it was fetched")
+    made = replace(made, tag_digest=base.digest, blob=shown.blob)
+    there = server.find(made.names.model)
+    if there and _taken(server, there.name, there.digest, ledger.in_use(server.host)):
+        plain, made = made, replace(made, names=suffixed(made.names, made.blob, made.settings))
+        _create(server, made, number, ledger)
+        # The one that is in use may be the very same: then one name for it is enough.
+        if _digest(server, made.names) == there.digest:
+            server.delete(made.names.model)
+            made = plain
+            ledger.note(number, made.to_json())
+    else:
+        _create(server, made, number, ledger)
+    made = replace(made, model_digest=_digest(server, made.names))
+    manifest = store.manifest(made.names.model) if store else None
+    layers = [layer.to_json() for layer in manifest.layers] if manifest else None
+    return replace(made, layers=layers)
+
+
+def discard(server: Server, store: Store | None, model: str, in_use: InUse) -> None:
+    """Take a derived model out of memory and away, unless some deployment needs it.
+
+    Nothing happens if it is absent; one that was torn by a server that died is removed as a file.
+    """
+    found = server.find(model)
+    if found is None:
+        if store and store.writable and model in store.torn():
+            store.discard(model)
+        return
+    if _taken(server, found.name, found.digest, in_use):
+        return
+    if any(m.digest == found.digest for m in server.loaded()):
+        server.unload(model)
+    server.delete(model)
+
+
+def _create(server: Server, made: Made, number: int, ledger: Ledger) -> None:
+    ledger.note(number, made.to_json())
+    with log.stage("derive", model=made.names.model):
+        server.derive(made.names.model, made.fit.candidate.tag, made.settings)
+
+
+def _digest(server: Server, names: Names) -> str:
+    found = server.find(names.model)
+    if found is None:
+        raise ServerRefused(f"{names.model} was created, but the server does not have it")
+    return found.digest
+
+
+def _taken(server: Server, model: str, digest: str, in_use: InUse) -> bool:
+    """Whether a deployment of ours has this name, or some alias (another user's) has its digest."""
+    ours = any(used["model"] == model for used in in_use)
+    return ours or any(m.digest == digest and m.name != model for m in server.installed())

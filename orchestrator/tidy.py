@@ -1,0 +1,162 @@
+"""What runs that were killed left behind, found and put right before anything else is done.
+
+Only under the lock of the loop: then nobody else is at it, so a candidate in the ledger is a
+leftover, and so are a staged manifest, a half pulled name and a runner without a server.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator import log
+from orchestrator.alias import mend
+from orchestrator.derive import discard
+from orchestrator.keep import KILLED
+from orchestrator.ledger import Ledger
+from orchestrator.model import ModelRef, registry_address
+from orchestrator.order import Order
+from orchestrator.presence import presence
+from orchestrator.progress import Progress
+from orchestrator.runtime.environment import keeps_unreferenced
+from orchestrator.runtime.proc import environ
+from orchestrator.runtime.strays import end_strays
+from orchestrator.server import Server
+from orchestrator.settle import finish
+from orchestrator.store import Store
+from orchestrator.survey import Survey
+from orchestrator.units import gb
+
+_LOOK_BACK = 20  # a run ends a few deployments at most
+_PROVEN = ("passed", "warned", "unverified")
+
+
+def tidy(order: Order, seen: Survey, progress: Progress) -> None:
+    """Finish or undo what a killed run began, mend the names that serve, free what is unused.
+
+    Raises ServerRefused, ServerUnreachable, DiskFull.
+    """
+    store = Store.at(seen.machine.disk.model_store)
+    if store:
+        _end_runners(store, progress)
+        if store.writable:
+            store.remove_staged()
+    ledger = Ledger(order.home.ledger)
+    left = ledger.candidates(seen.server.host)
+    proven = [c for c in left if _is_proven(order, seen.server, c)]
+    # Before anything is deleted: the server takes a torn name for one that needs no blob.
+    _mend(seen.server, store, ledger, {c["alias"] for c in proven}, progress)
+    for candidate in proven:
+        progress.say(f"{candidate['model']} was proven by a run that was killed: finishing that")
+        finish(order, seen, candidate)
+    for candidate in (c for c in left if c not in proven):
+        _undo(seen.server, store, ledger, candidate, progress)
+    _let_go(seen.server, store, ledger, progress)
+    _drop_half_pulled(order, seen.server, progress)
+    if store:
+        _drop_torn(store, ledger, seen.server.host, progress)
+        _sweep(store, seen, progress)
+
+
+def _end_runners(store: Store, progress: Progress) -> None:
+    """Runners outlive a server that was killed, and hold their memory for nobody."""
+    ended, refused = end_strays(store.path)
+    for pids, said in ((ended, "ended"), (refused, "warning: not ours to end:")):
+        if pids:
+            log.event("runners.stray", pids=list(pids), said=said)
+            numbers = ", ".join(map(str, pids))
+            progress.say(f"{said} runners whose server is gone (pid {numbers})")
+
+
+def _is_proven(order: Order, server: Server, candidate: Mapping[str, Any]) -> bool:
+    """Whether all that is left to do is to let it serve, and that is what is asked for."""
+    verdict, found = candidate["verdict"], server.find(candidate["model"])
+    whole = found is not None and found.digest == candidate["digest"]
+    asked = candidate["requested"] == order.asked
+    return whole and asked and verdict is not None and verdict["outcome"] in _PROVEN
+
+
+def _mend(
+    server: Server, store: Store | None, ledger: Ledger, leave: set[str], progress: Progress
+) -> None:
+    """Put the names of what serves right, but for the aliases that are about to move."""
+    for serves in ledger.currents(server.host):
+        if serves["alias"] not in leave:
+            for said in mend(server, store, serves) or ():
+                log.event("alias.mended", said=said)
+                progress.say(said)
+
+
+def _undo(
+    server: Server,
+    store: Store | None,
+    ledger: Ledger,
+    candidate: Mapping[str, Any],
+    progress: Progress,
+) -> None:
+    """Take away what a killed run had made of a candidate."""
+    progress.say(f"cleaning up after a run that was killed at {candidate['model']}")
+    _unname(server, ledger, candidate)
+    discard(server, store, candidate["model"], ledger.in_use(server.host))
+    ledger.end(candidate["id"], "failed", KILLED)
+
+
+def _unname(server: Server, ledger: Ledger, candidate: Mapping[str, Any]) -> None:
+    """Take the alias off a candidate that is not to serve, where no deployment takes it back."""
+    alias = server.find(candidate["alias"])
+    serves = ledger.current(server.host, candidate["alias"])
+    if alias and serves is None and alias.digest == candidate["digest"]:
+        server.delete(candidate["alias"])
+
+
+def _let_go(server: Server, store: Store | None, ledger: Ledger, progress: Progress) -> None:
+    """Unload what was replaced, and delete what is over: a killed run had only entered it."""
+    in_use = ledger.in_use(server.host)
+    serving = {d["blob"] for d in in_use if d["state"] == "current"}
+    for old in (d for d in in_use if d["blob"] not in serving):
+        held = presence(server, old)
+        if held.pinned:
+            progress.say(f"{old['model']} serves no more: taking it out of memory")
+            server.unload(old["model"])
+    there = {m.name for m in server.installed()}
+    for over in ledger.ended(server.host, _LOOK_BACK):
+        if over["model"] in there:
+            discard(server, store, over["model"], in_use)
+
+
+def _drop_half_pulled(order: Order, server: Server, progress: Progress) -> None:
+    """From another registry a model comes under a longer name, which goes when it has its own."""
+    if order.profile.registry is None:
+        return
+    host, _ = registry_address(order.profile.registry)
+    names = {m.name.lower(): m.digest for m in server.installed()}
+    for name, digest in names.items():
+        ref = ModelRef.parse(name)
+        plain = str(ModelRef(ref.name, ref.tag, ref.namespace))
+        if ref.host == host.lower() and names.get(plain) == digest:
+            progress.say(f"{name} is {plain} under a second name, left by a killed run")
+            server.delete(name)
+
+
+def _drop_torn(store: Store, ledger: Ledger, host: str, progress: Progress) -> None:
+    """Remove names of ours that a dying server left empty: its API cannot delete them."""
+    used = ledger.in_use(host)
+    ours = {d[key] for d in used for key in ("model", "alias")}
+    for name in store.torn():
+        if name.startswith("deploy/") and name not in ours and store.writable:
+            store.discard(name)
+        else:
+            progress.say(f"warning: {name} is torn in {store.path}: `ollama pull` it again")
+
+
+def _sweep(store: Store, seen: Survey, progress: Progress) -> None:
+    """Free what no model names, where the server was told never to do so itself."""
+    pid = seen.machine.server.pid
+    if pid is None or not store.writable or not keeps_unreferenced(environ(pid) or {}):
+        return
+    swept = store.sweep(now_s=time.time(), server_pid=pid)
+    if swept.removed:
+        log.event("store.swept", removed=swept.removed, freed_bytes=swept.freed_bytes)
+        count = len(swept.removed)
+        progress.say(f"removed {count} files that no model names: {gb(swept.freed_bytes)} freed")
+    elif swept.skipped:
+        log.event("store.sweep_skipped", why=swept.skipped)

@@ -1,0 +1,261 @@
+"""A registry that goes away, stalls, lies, or is left: through the real server's own puller."""
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ServerUnreachable, SourceCorrupt, SourceUnreachable
+from orchestrator.model import ModelRef
+from orchestrator.server import Server
+from orchestrator.source import Pulled
+from orchestrator.source.registry import Registry as Source
+from tests.loop.heard import Heard
+from tests.real.registry import Registry
+from tests.real.relay import Relay
+from tests.real.server import RealServer
+from tests.real.tiny import TinyModel
+
+TAG = "deepseek-r1:7b"  # 33 MB: the largest of the tiny ones
+MB = 10**6
+RATE, FASTER = 12 * MB, 60 * MB
+SHORT_S = 4.0
+
+
+@pytest.fixture
+def relay(registry: Registry) -> Iterator[Relay]:
+    with Relay(registry.port) as relay:
+        yield relay
+
+
+@pytest.fixture
+def background() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def _pull(
+    background: ThreadPoolExecutor, server: RealServer, relay: Relay, *, stall_s: float = SHORT_S
+) -> Future[Pulled]:
+    """Begin a slow pull, and return when a third of it is there."""
+    source = Source(Server(server.url), relay.url, stall_s=stall_s)
+    relay.bytes_per_s = RATE
+    pulling = background.submit(source.pull, TAG, Heard())
+    relay.wait_for(12 * MB)
+    return pulling
+
+
+def _names(server: RealServer) -> set[str]:
+    return {m.name for m in Server(server.url).installed()}
+
+
+def _fetched_twice(relay: Relay, size: int) -> int:
+    """Return by how much the ranges that were asked for overlap what had come before them."""
+    model = [(first, last) for first, last in relay.ranges if last == size - 1]
+    assert len(model) > 1
+    assert model[0][0] == 0
+    return relay.sent_bytes - size
+
+
+def test_a_registry_that_comes_back_is_gone_on_with(
+    server: RealServer,
+    relay: Relay,
+    tiny_models: dict[str, TinyModel],
+    background: ThreadPoolExecutor,
+) -> None:
+    pulling = _pull(background, server, relay)
+    relay.refuse()
+    time.sleep(2)
+    relay.restore()
+
+    pulled = pulling.result()
+
+    size = tiny_models[TAG].path.stat().st_size
+    assert _names(server) == {TAG}
+    assert _fetched_twice(relay, size) < 3 * MB  # what was under way, and the small files
+    assert pulled.cached == ()
+    assert pulled.fetched_bytes == pytest.approx(size, abs=3 * MB)
+
+
+@pytest.mark.parametrize("fault", [Relay.refuse, Relay.freeze], ids=["refused", "open-but-silent"])
+def test_a_registry_that_is_gone_for_good_ends_the_pull_and_the_next_one_goes_on(
+    server: RealServer,
+    relay: Relay,
+    tiny_models: dict[str, TinyModel],
+    background: ThreadPoolExecutor,
+    fault: Callable[[Relay], None],
+) -> None:
+    pulling = _pull(background, server, relay)
+    fault(relay)
+    begun = time.monotonic()
+
+    with pytest.raises(SourceUnreachable) as e:
+        pulling.result()
+
+    assert SHORT_S - 1 < time.monotonic() - begun < 3 * SHORT_S
+    said = f"pulling {TAG}: no byte from {relay.url} for 4 s; "
+    assert e.value.what.startswith(said)
+    assert "of 33 MB are here and kept: the next run goes on from there" in e.value.what
+    assert 8 * MB < e.value.details["done_bytes"] < 20 * MB
+    relay.cut()
+    relay.restore()
+    relay.bytes_per_s = FASTER
+    pulled = Source(Server(server.url), relay.url).pull(TAG, Heard())
+    size = tiny_models[TAG].path.stat().st_size
+    assert _names(server) == {TAG}
+    assert pulled.fetched_bytes < size - 8 * MB
+
+
+@pytest.mark.slow
+def test_a_minute_is_enough_to_know_that_it_is_gone(
+    server: RealServer, relay: Relay, background: ThreadPoolExecutor
+) -> None:
+    source = Source(Server(server.url), relay.url)
+    relay.bytes_per_s = RATE
+    pulling = background.submit(source.pull, TAG, Heard())
+    relay.wait_for(12 * MB)
+    relay.refuse()
+    begun = time.monotonic()
+
+    with pytest.raises(SourceUnreachable, match=r"no byte from .* for 45 s"):
+        pulling.result()
+
+    assert 40 < time.monotonic() - begun < 60
+
+
+def test_a_registry_that_never_says_a_word_is_unreachable(server: RealServer, relay: Relay) -> None:
+    relay.freeze()
+    begun = time.monotonic()
+
+    with pytest.raises(SourceUnreachable, match="nothing heard from its registry for 1 s"):
+        Source(Server(server.url), relay.url, stall_s=1).pull(TAG, Heard())
+
+    assert time.monotonic() - begun < 10
+    assert _names(server) == set()
+
+
+def test_a_server_that_falls_silent_is_not_taken_for_its_registry(
+    server: RealServer, relay: Relay, background: ThreadPoolExecutor
+) -> None:
+    pulling = _pull(background, server, relay, stall_s=1)
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ServerUnreachable, match="gave no answer to /api/version"):
+            pulling.result()
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_who_leaves_a_pull_comes_back_to_what_is_there(
+    server: RealServer, relay: Relay, tiny_models: dict[str, TinyModel]
+) -> None:
+    relay.bytes_per_s = RATE
+    remote = ModelRef.parse(TAG).at(f"127.0.0.1:{relay.port}")
+    done = 0
+    with contextlib.closing(Server(server.url).pull(str(remote), insecure=True)) as steps:
+        for step in steps:
+            done = step.completed_bytes or 0
+            if done > 10 * MB:
+                break
+    relay.bytes_per_s = FASTER
+    time.sleep(0.5)  # the server notes how far it got when it sees that nobody listens
+
+    pulled = Source(Server(server.url), relay.url).pull(TAG, Heard())
+
+    size = tiny_models[TAG].path.stat().st_size
+    assert _names(server) == {TAG}
+    assert relay.ranges[1][0] >= done
+    assert pulled.fetched_bytes <= size - done
+
+
+def test_a_pull_outlives_the_server_that_was_killed_in_it(
+    server: RealServer, relay: Relay, background: ThreadPoolExecutor
+) -> None:
+    pulling = _pull(background, server, relay)
+    server.kill()
+    with pytest.raises(ServerUnreachable, match="lost the Ollama server"):
+        pulling.result()
+    server.start()
+    relay.bytes_per_s = None
+
+    Source(Server(server.url), relay.url).pull(TAG, Heard())
+
+    assert _names(server) == {TAG}
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["before-the-copy", "before-the-delete"])
+def test_a_run_killed_after_the_download_leaves_no_remote_name_in_the_end(
+    server: RealServer, registry: Registry, tiny_models: dict[str, TinyModel], copied: bool
+) -> None:
+    ours = Server(server.url)
+    remote = str(ModelRef.parse(TAG).at(registry.host))
+    list(ours.pull(remote, insecure=True))
+    if copied:
+        ours.copy(remote, TAG)
+
+    pulled = Source(ours, registry.url).pull(TAG, Heard())
+
+    assert _names(server) == {TAG}
+    assert tiny_models[TAG].digest in pulled.cached
+    assert pulled.fetched_bytes == 0
+
+
+@pytest.fixture
+def damaged(
+    registry: Registry, tmp_path: Path, tiny_models: dict[str, TinyModel]
+) -> Iterator[Registry]:
+    """A registry of its own storage, in which one byte of one model is another."""
+    storage = tmp_path / "storage"
+    shutil.copytree(registry.storage, storage)
+    with Registry(tmp_path, storage) as damaged:
+        _flip(damaged, tiny_models["qwen2.5:0.5b"].digest)
+        yield damaged
+    shutil.rmtree(storage)
+
+
+def _flip(registry: Registry, digest: str) -> None:
+    value = digest.removeprefix("sha256:")
+    data = registry.storage / f"docker/registry/v2/blobs/sha256/{value[:2]}/{value}/data"
+    with data.open("r+b") as file:
+        file.seek(4_000_000)
+        [byte] = file.read(1)
+        file.seek(4_000_000)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_damaged_bytes_are_fetched_once_more_and_then_the_source_is_to_blame(
+    server: RealServer, damaged: Registry, tiny_models: dict[str, TinyModel]
+) -> None:
+    heard, digest = Heard(), tiny_models["qwen2.5:0.5b"].digest
+
+    with pytest.raises(SourceCorrupt, match=f"is damaged: .*want {digest}, got sha256:") as e:
+        Source(Server(server.url), damaged.url).pull("qwen2.5:0.5b", heard)
+
+    assert "qwen2.5:0.5b" in e.value.what
+    assert sum("once more" in line for line in heard.lines) == 1
+    fetched = [r for r in damaged.requests() if digest in r.path and r.status == 206]
+    assert len(fetched) == 2
+    assert _names(server) == set()
+    assert not (server.models / "blobs" / digest.replace(":", "-")).exists()
+
+
+def test_bytes_that_are_whole_the_second_time_are_a_success(
+    server: RealServer, damaged: Registry, tiny_models: dict[str, TinyModel]
+) -> None:
+    digest = tiny_models["qwen2.5:0.5b"].digest
+
+    class Repairs(Heard):
+        def say(self, text: str) -> None:
+            super().say(text)
+            if "once more" in text:
+                _flip(damaged, digest)
+
+    Source(Server(server.url), damaged.url).pull("qwen2.5:0.5b", Repairs())
+
+    assert _names(server) == {"qwen2.5:0.5b"}
