@@ -82,6 +82,8 @@ def whole(folder: Path, environ: Mapping[str, str]) -> None:
     show("make auto, bare clone to an answering model", cost(command, environ, 1), 240)
     again = [str(clone / ".venv/bin/deploy"), "auto", "--fallback", "starter"]
     show("deploy auto again: nothing to do", cost(again, environ, 3), 3)
+    watchdog = [again[0], "runbook", "run", "watchdog"]
+    show("watchdog on a healthy loaded box", cost(watchdog, environ), 1.5)
     print("\nwith a server that answers and a model loaded:")
     quick(environ)
 

@@ -115,7 +115,7 @@ def _end(failure: BaseException, *, wants_json: bool) -> int:
         return failure.exit_code
     if isinstance(failure, BrokenPipeError):  # the reader went away: `deploy catalog | head`
         return 0
-    error = _as_deploy_error(failure)
+    error = as_deploy_error(failure)
     with suppress(OSError):  # the stream may be the fault
         click.echo(f"error: {error.what}\nhint: {error.hint}", err=True)
         log.event("run.failed", code=error.exit_code, error=type(error).__name__)
@@ -124,7 +124,8 @@ def _end(failure: BaseException, *, wants_json: bool) -> int:
     return error.exit_code
 
 
-def _as_deploy_error(failure: BaseException) -> DeployError:
+def as_deploy_error(failure: BaseException) -> DeployError:
+    """Return what a person is told of any failure; a fault of ours leaves a crash file."""
     if isinstance(failure, DeployError):
         return failure
     if isinstance(failure, KeyboardInterrupt | click.exceptions.Abort):

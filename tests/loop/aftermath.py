@@ -1,9 +1,5 @@
 """What must be true after any run that ended well, whatever happened to the runs before it."""
 
-import json
-import sqlite3
-from pathlib import Path
-
 from orchestrator.home import Home
 from orchestrator.ledger import Ledger
 from orchestrator.runtime.runner import runners_of
@@ -53,18 +49,3 @@ def _names(server: RealServer) -> set[str]:
 def _wanted(current: dict[str, object], previous: dict[str, object] | None) -> set[str]:
     kept = [current] + ([previous] if previous else [])
     return {ALIAS} | {str(d[key]) for d in kept for key in ("tag", "model")}
-
-
-def stored_rows(path: Path) -> dict[str, int]:
-    """Return how many rows each table of the ledger has."""
-    with sqlite3.connect(path) as db:
-        tables = [
-            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        ]
-        return {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in tables}
-
-
-def events(text: str) -> list[str]:
-    """Return the events of a run with --log-format json."""
-    lines = (line for line in text.splitlines() if line.startswith("{"))
-    return [str(json.loads(line)["event"]) for line in lines]

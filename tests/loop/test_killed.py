@@ -5,24 +5,23 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from orchestrator.home import Home
-from orchestrator.ledger import Ledger
 from orchestrator.runtime import Binary
-from tests.loop.aftermath import ALIAS, assert_clean, assert_still_serves
+from tests.loop.aftermath import assert_clean, assert_still_serves
+from tests.loop.box import Box
 from tests.real.registry import Registry
-from tests.real.server import RealServer, bare_environment
+from tests.real.server import RealServer
 from tests.real.tiny import TinyCatalog
 
 pytestmark = pytest.mark.timeout(900)
 _HERE = Path(__file__)
-_TAGS = ("qwen2.5:0.5b", "qwen3:0.6b")
 _KILLED = -signal.SIGKILL
 
 INSTANTS = (
@@ -43,57 +42,6 @@ INSTANTS = (
     ("orchestrator.ledger.Ledger.accept", "before", 1),
     ("orchestrator.ledger.Ledger.accept", "after", 1),
 )
-
-
-class Box:
-    """One server with one deployed model; each round deploys the other of two tags."""
-
-    def __init__(self, server: RealServer, registry: Registry, home: Home, profile: Path) -> None:
-        self.server, self.registry, self.home, self.profile = server, registry, home, profile
-        self.serves: str | None = None
-
-    @property
-    def target(self) -> str:
-        """The tag that is not deployed."""
-        return _TAGS[self.serves == _TAGS[0]]
-
-    def auto(self, *before: str | Path, more: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-        """Start a run that deploys the target; `before` goes before the arguments."""
-        program = before or ("-m", "orchestrator")
-        asked = ("auto", self.target, "--profile", self.profile, "--registry", self.registry.url)
-        return self._run(*program, *asked, *more)
-
-    def finish(self) -> None:
-        """Run to the end and look whether all is well."""
-        run = self.auto()
-        said = run.communicate(timeout=300)[1]
-        assert run.returncode == 0, said
-        self.serves = self.target
-        assert_clean(self.server, self.home, self.serves)
-
-    def forget_target(self) -> None:
-        """Take the other tag away, so that the next round downloads it."""
-        ledger = Ledger(self.home.ledger)
-        if previous := ledger.previous(self.server.url, ALIAS):
-            ledger.end(previous["id"], "removed")
-        for model in self.server.client().list().models:
-            if self.target in str(model.model):
-                self.server.client().delete(str(model.model))
-
-    def _run(self, *arguments: str | Path) -> "subprocess.Popen[str]":
-        ours = {
-            "OLLAMA_HOST": self.server.url,
-            "DEPLOY_HOME": str(self.home.data.parent),
-            "PYTHONPATH": str(_HERE.parents[2]),
-        }
-        return subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            env=bare_environment(self.server.home) | ours,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +76,17 @@ def test_killed_at_an_exact_instant_the_next_run_finishes(
     box.finish()
 
 
+def _kill_at_random(
+    start: Callable[[], "subprocess.Popen[str]"], rng: random.Random, whole_s: float
+) -> None:
+    run = start()
+    time.sleep(rng.uniform(0, whole_s))
+    run.kill()
+    run.communicate()
+
+
 def _random_kills(box: Box, seed: int, count: int) -> None:
-    """Kill `count` runs at moments drawn between start and end of a whole one."""
+    """Kill `count` runs of the loop at moments drawn between start and end of a whole one."""
     rng = random.Random(seed)
     box.forget_target()
     began = time.monotonic()
@@ -137,21 +94,57 @@ def _random_kills(box: Box, seed: int, count: int) -> None:
     whole_s = time.monotonic() - began
     for _ in range(count):
         box.forget_target()
-        run = box.auto()
-        time.sleep(rng.uniform(0, whole_s))
-        run.kill()
-        run.communicate()
+        _kill_at_random(box.auto, rng, whole_s)
         box.finish()
+
+
+def _runbook(box: Box, name: str) -> float:
+    """Run it to the end, see that all is well, and return how long it took."""
+    began = time.monotonic()
+    run = box.runbook(name)
+    said = run.communicate(timeout=600)[1]
+    took_s = time.monotonic() - began
+    assert (run.returncode, said) == (0, "")
+    assert box.serves
+    assert_clean(box.server, box.home, box.serves)
+    return took_s
+
+
+def _random_kills_of_a_runbook(box: Box, name: str, seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    unload = partial(box.server.client().generate, "deploy-current", "", keep_alive=0)
+    unload()
+    whole_s = _runbook(box, name)
+    for _ in range(count):
+        unload()  # so that the watchdog has something to do
+        _kill_at_random(partial(box.runbook, name), rng, whole_s)
+        _runbook(box, name)
+
+
+RUNBOOKS = ("watchdog", "nightly-bench", "refresh")
 
 
 def test_killed_at_random_moments_the_next_run_finishes(box: Box) -> None:
     _random_kills(box, seed=20261125, count=3)
 
 
+@pytest.mark.parametrize("name", ["watchdog", "refresh"])
+def test_a_runbook_killed_at_random_moments_leaves_nothing_to_clean(box: Box, name: str) -> None:
+    _random_kills_of_a_runbook(box, name, seed=20261125, count=3)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_fifty_random_kills_leave_nothing_to_clean(box: Box) -> None:
+def test_fifty_random_kills_of_the_loop_leave_nothing_to_clean(box: Box) -> None:
     _random_kills(box, seed=int(os.environ.get("SOAK_SEED", "1")), count=50)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_twenty_random_kills_of_a_runbook_leave_nothing_to_clean(box: Box, name: str) -> None:
+    seed = int(os.environ.get("SOAK_SEED", "1"))
+    _random_kills_of_a_runbook(box, name, seed=seed, count=20)
 
 
 @pytest.mark.parametrize("stage", ["pull.begin", "measure.begin"])

@@ -1,0 +1,41 @@
+"""`refresh`: is there something newer? Pull the tag again, then the loop with the same order."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.deploy import deploy
+from orchestrator.order import Order
+from orchestrator.progress import Progress
+from orchestrator.runbook.deployed import answering, deployed
+from orchestrator.source.registry import Registry
+from orchestrator.source.starter import Starter
+
+_WISHES = ("context", "placement", "min_tps", "max_memory_bytes", "allow_licence")
+
+
+def run(order: Order, progress: Progress) -> list[str]:
+    """Deploy what is newer or better, if there is; return what changed.
+
+    Raises NothingDeployed, ServerUnreachable, PullFailed (what serves keeps serving), and whatever
+    the loop raises.
+    """
+    serves = deployed(order)
+    order = as_asked(order, serves)
+    seen = answering(order)
+    if serves["source"] != Starter.name:  # that one is in no registry
+        Registry(seen.server, order.profile.registry).pull(serves["tag"], progress)
+    document = deploy(order, progress)
+    if not document["changed"]:
+        return []
+    return [f"{document['model']} serves instead of {serves['model']}"]
+
+
+def as_asked(order: Order, serves: Mapping[str, Any]) -> Order:
+    """Return the order that led to a deployment; a registry named on the command line stays."""
+    asked, profile = serves["requested"], order.profile
+    profile = profile.override({key: asked[key] for key in _WISHES}, "the deployment's order")
+    profile = profile.override({"parallel": asked["parallel"]}, "--parallel")
+    if not profile.origin.get("registry", "").startswith("--"):
+        profile = profile.override({"registry": asked["registry"]}, "the deployment's order")
+    return replace(order, profile=profile, tags=tuple(asked["tags"]))
