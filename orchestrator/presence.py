@@ -38,7 +38,9 @@ def presence(
     own = [r for r in runners if r.blob is not None and r.blob == deployment["blob"]]
     loaded = server.loaded()
     listed = [m for m in loaded if m.digest == deployment["digest"]]
-    if own and not listed:  # a runner serves every name of its weights and options
+    wanted = (deployment["context"], deployment["parallel"])
+    if not listed and wanted in {(r.context, r.parallel) for r in own}:
+        # A runner serves every name of its weights and options, by whichever it was loaded.
         listed = [m for m in loaded if _blob(server, m.name) == deployment["blob"]]
     if not listed:
         return Presence()

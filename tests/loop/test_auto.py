@@ -31,7 +31,7 @@ def profile(tiny_catalog: TinyCatalog, tmp_path: Path) -> Path:
     """The tiny catalogue, without a floor in speed: what is tested here is not speed."""
     path = tmp_path / "tiny.toml"
     catalog = json.dumps(str(tiny_catalog.path))
-    path.write_text(f"catalog = {catalog}\nmin_tps = 0\nvalidation_s = 4\n")
+    path.write_text(f"catalog = {catalog}\nmin_tps = 0\nvalidation_s = 2\n")
     return path
 
 
@@ -86,7 +86,7 @@ def test_a_registry_that_lacks_the_first_choice_gives_the_second(
     first["variants"][0]["tags"] = ["8b"]
     path = profile.with_name("absent.json")
     path.write_text(json.dumps(document))
-    profile.write_text(f'catalog = "{path.name}"\nmin_tps = 0\nvalidation_s = 4\n')
+    profile.write_text(f'catalog = "{path.name}"\nmin_tps = 0\nvalidation_s = 2\n')
     found = run_deploy(
         "auto", "--profile", profile, "--registry", registry.url, "--json",
         env={"OLLAMA_HOST": server.url}, timeout=300,
@@ -188,7 +188,7 @@ def test_another_model_under_the_right_tag_is_not_deployed_as_it(
 def test_an_interrupted_validation_leaves_nothing_unproven(
     server: RealServer, registry: Registry, profile: Path, home: Home, tmp_path: Path
 ) -> None:
-    profile.write_text(profile.read_text().replace("validation_s = 4", "validation_s = 60"))
+    profile.write_text(profile.read_text().replace("validation_s = 2", "validation_s = 60"))
     run = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "auto", "qwen3:0.6b", "--profile", profile,
          "--registry", registry.url],

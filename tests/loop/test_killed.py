@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,23 +25,33 @@ pytestmark = pytest.mark.timeout(900)
 _HERE = Path(__file__)
 _KILLED = -signal.SIGKILL
 
+
+def _at(where: str, moment: str, number: int = 1, *, soak: bool = False) -> Any:
+    """One instant; the ones next to another are left to `make soak`."""
+    marks = [pytest.mark.soak] if soak else []
+    name = f"{moment}-{where.rpartition('.')[2]}-{number}"
+    return pytest.param(where, moment, number, marks=marks, id=name)
+
+
+_SERVER = "orchestrator.server.Server"
+_LEDGER = "orchestrator.ledger.Ledger"
 INSTANTS = (
-    ("orchestrator.ledger.Ledger.begin", "after", 1),
-    ("orchestrator.source.download.Download.follow", "before", 1),
-    ("orchestrator.cli.terminal.Plain.advance", "before", 2),
-    ("orchestrator.server.Server.copy", "before", 1),  # pulled under the registry's name
-    ("orchestrator.server.Server.copy", "after", 1),  # and under its own
-    ("orchestrator.server.Server.derive", "before", 1),
-    ("orchestrator.server.Server.derive", "after", 1),
-    ("orchestrator.server.Server.load", "after", 1),
-    ("orchestrator.bench.request.Stopwatch.time", "after", 3),
-    ("orchestrator.server.Server.chat_completion", "after", 1),
-    ("orchestrator.settle.finish", "before", 1),  # proven
-    ("orchestrator.store.staging._make_folders", "before", 1),  # the alias is staged
-    ("orchestrator.settle.move", "after", 1),
-    ("orchestrator.server.Server.load", "after", 2),
-    ("orchestrator.ledger.Ledger.accept", "before", 1),
-    ("orchestrator.ledger.Ledger.accept", "after", 1),
+    _at(f"{_LEDGER}.begin", "after", soak=True),
+    _at("orchestrator.source.download.Download.follow", "before", soak=True),
+    _at("orchestrator.cli.terminal.Plain.advance", "before", 2),
+    _at(f"{_SERVER}.copy", "before"),  # pulled under the registry's name
+    _at(f"{_SERVER}.copy", "after"),  # and under its own
+    _at(f"{_SERVER}.derive", "before", soak=True),
+    _at(f"{_SERVER}.derive", "after"),
+    _at(f"{_SERVER}.load", "after"),
+    _at("orchestrator.bench.request.Stopwatch.time", "after", 3),
+    _at(f"{_SERVER}.chat_completion", "after", soak=True),
+    _at("orchestrator.settle.finish", "before"),  # proven
+    _at("orchestrator.store.staging._make_folders", "before"),  # the alias is staged
+    _at("orchestrator.settle.move", "after"),
+    _at(f"{_SERVER}.load", "after", 2, soak=True),
+    _at(f"{_LEDGER}.accept", "before"),
+    _at(f"{_LEDGER}.accept", "after"),
 )
 
 
