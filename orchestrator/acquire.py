@@ -70,10 +70,12 @@ def _layers(store: Store, tag: str, among: Iterable[str] | None = None) -> list[
 
 
 def _known(order: Order, seen: Survey, tag: str) -> bool:
-    """Whether a deployment of ours has these very bytes, and no look at them found damage."""
+    """Whether a deployment of ours runs on these very bytes, and no look at them found damage."""
     ledger, found = Ledger(order.home.ledger), seen.server.find(tag)
+    loaded = {m.digest for m in seen.server.loaded()}
     for used in ledger.in_use(seen.server.host):
-        if found and (used["tag"], used["tag_digest"]) == (tag, found.digest):
+        same = found and (used["tag"], used["tag_digest"]) == (tag, found.digest)
+        if same and used["digest"] in loaded:
             looked = ledger.verification(used["id"])
             return not (looked and looked["damaged"])
     return False
@@ -111,8 +113,11 @@ def _replace(
             hint=f"as the server's user: rm {paths}; then the same command again",
         )
     for each in damaged:
-        store.drop(each.digest)
-    _fetch(fit, seen, source, progress)
+        store.set_aside(each.digest)
+    try:
+        _fetch(fit, seen, source, progress)
+    finally:
+        store.bring_back()  # a damaged file may still serve; no file serves nobody
 
 
 def _true(order: Order, seen: Survey, fit: Fit, progress: Progress) -> Acquired | Rejection:

@@ -6,9 +6,10 @@ from typing import Any
 
 from orchestrator import log
 from orchestrator.acquire import acquire
-from orchestrator.deployment import Made, Names, learnt
+from orchestrator.deployment import FOUND_THERE, Made, Names, learnt
 from orchestrator.errors import (
     DeployError,
+    DiskFull,
     Interrupted,
     ModelUnavailable,
     PromiseBroken,
@@ -33,6 +34,8 @@ from orchestrator.survey import Survey, survey
 from orchestrator.tidy import tidy
 from orchestrator.trail import Trail
 
+_LOOK_BACK = 50
+
 
 def deploy(order: Order, progress: Progress) -> dict[str, Any]:
     """Deploy the best model that holds its promise; return the deployment document.
@@ -44,6 +47,7 @@ def deploy(order: Order, progress: Progress) -> dict[str, Any]:
     seen = serving(order, progress)
     with log.stage("tidy"):
         tidy(order, seen, progress)
+    seen = survey(order.home, order.environ, parallel=order.profile.parallel)  # it may have freed
     for card in seen.machine.accelerators:
         if not card.usable:
             progress.say(f"warning: {card.name} is not used: {card.unusable_reason}")
@@ -136,7 +140,7 @@ def _attempt(
         profile=order.profile,
         machine=seen.machine,
         server_host=seen.server.host,
-        source="the server's store" if there else source.name,
+        source=_brought_by(order, seen, fit.candidate.tag) if there else source.name,
         asked=order.asked,
         ruled_out=trail.ruled_out,
         rejected=plan.rejected,
@@ -153,14 +157,22 @@ def _attempt(
     except ModelUnavailable:
         ledger.forget(number)
         raise
-    except Interrupted:
-        raise  # the next run cleans up, as after a kill
+    except (Interrupted, ServerUnreachable, DiskFull):
+        raise  # the next run finishes it or cleans up, as after a kill
     except DeployError as e:
         ledger.end(number, "failed", e.what)
         raise
     if isinstance(outcome, Rejection):
-        ledger.end(number, "failed", outcome.detail)
+        ledger.end(number, "failed", f"{outcome.reason}: {outcome.detail}")
     return outcome
+
+
+def _brought_by(order: Order, seen: Survey, tag: str) -> str:
+    """Return where a tag in the store came from: a run that fetched it may have been killed."""
+    ledger, host = Ledger(order.home.ledger), seen.server.host
+    known = (*ledger.in_use(host), *ledger.ended(host, _LOOK_BACK))
+    sources = (d["source"] for d in known if d["tag"] == tag and d["source"] != FOUND_THERE)
+    return next(sources, FOUND_THERE)
 
 
 def _fall_back(

@@ -17,6 +17,8 @@ from orchestrator.profile import Profile
 if TYPE_CHECKING:
     from orchestrator.proof import Proof
 
+FOUND_THERE = "the server's store"
+"""The source of a model that deploy did not download."""
 _LEARNT_FOR = timedelta(hours=24)
 _LEARNT = ("unavailable", "memory", "speed", "unsupported")
 

@@ -39,20 +39,31 @@ def derive(server: Server, store: Store | None, made: Made, number: int, ledger:
     made = replace(made, model_digest=_digest(server, made.names))
     manifest = store.manifest(made.names.model) if store else None
     layers = [layer.to_json() for layer in manifest.layers] if manifest else None
-    return replace(made, layers=layers)
+    made = replace(made, layers=layers)
+    ledger.note(number, made.to_json())  # by its digest the next run knows it for ours
+    return made
 
 
-def discard(server: Server, store: Store | None, model: str, in_use: InUse) -> None:
+def shared(server: Server, model: str, digest: str) -> bool:
+    """Whether another name has this digest: some alias, perhaps of a user with another ledger."""
+    return any(m.digest == digest and m.name != model for m in server.installed())
+
+
+def discard(
+    server: Server, store: Store | None, model: str, in_use: InUse, digest: str | None = None
+) -> None:
     """Take a derived model out of memory and away, unless some deployment needs it.
 
-    Nothing happens if it is absent; one that was torn by a server that died is removed as a file.
+    Nothing happens if it is absent, or another model than `digest` says; one that was torn by a
+    server that died is removed as a file.
     """
     found = server.find(model)
     if found is None:
         if store and store.writable and model in store.torn():
             store.discard(model)
         return
-    if _taken(server, found.name, found.digest, in_use):
+    ours = digest in (None, found.digest)
+    if not ours or _taken(server, found.name, found.digest, in_use):
         return
     if any(m.digest == found.digest for m in server.loaded()):
         server.unload(model)
@@ -74,5 +85,4 @@ def _digest(server: Server, names: Names) -> str:
 
 def _taken(server: Server, model: str, digest: str, in_use: InUse) -> bool:
     """Whether a deployment of ours has this name, or some alias (another user's) has its digest."""
-    ours = any(used["model"] == model for used in in_use)
-    return ours or any(m.digest == digest and m.name != model for m in server.installed())
+    return any(used["model"] == model for used in in_use) or shared(server, model, digest)

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import log
-from orchestrator.errors import OutOfMemory, UnknownModel
+from orchestrator.amiss import misloaded
+from orchestrator.errors import ServerRefused, UnknownModel
 from orchestrator.fit import Fit
 from orchestrator.ledger import Ledger
 from orchestrator.order import Order
 from orchestrator.plan import order as ranked
-from orchestrator.presence import Presence, presence
+from orchestrator.presence import presence
 from orchestrator.probe.server import read_process
 from orchestrator.profile import Profile
 from orchestrator.progress import Progress
@@ -19,8 +20,9 @@ from orchestrator.survey import Survey
 
 _STEADY_S = 600.0
 _LOOK_BACK = 50
-KILLED = "the run was killed"
-"""What the ledger says of a candidate whose run was: it may be tried again at any time."""
+# How the ledger begins to say why a candidate was rejected. What was disturbed, interrupted or
+# killed may be tried again at any time.
+_IN_VAIN = ("memory: ", "speed: ", "server: ")
 
 
 def current(order: Order, seen: Survey) -> dict[str, Any] | None:
@@ -51,7 +53,7 @@ def kept(order: Order, seen: Survey, fit: Fit, progress: Progress) -> dict[str, 
         return None
     try:
         reload(order, seen, serves, progress)
-    except OutOfMemory as e:
+    except ServerRefused as e:
         progress.say(f"{serves['tag']} does not load any more: {e.what}")
         return None
     log.event("deployment.kept", tag=serves["tag"])
@@ -72,7 +74,7 @@ def _renewed(order: Order, serves: Mapping[str, Any], seen: Survey) -> bool:
     tried = Ledger(order.home.ledger).ended(seen.server.host, _LOOK_BACK)
     return not any(
         (d["state"], d["tag"], d["tag_digest"]) == ("failed", serves["tag"], tag.digest)
-        and d["failure"] != KILLED
+        and str(d["failure"]).startswith(_IN_VAIN)
         for d in tried
     )
 
@@ -135,19 +137,18 @@ def reload(order: Order, seen: Survey, serves: Mapping[str, Any], progress: Prog
     process = read_process(seen.server.host)
     found = presence(seen.server, serves, process.runners if process else ())
     for_good = order.profile.keep_alive == -1
-    if found.as_deployed(serves) and (found.pinned or not for_good):
+    amiss = misloaded(found, serves)
+    if amiss and found.context in (None, serves["context"]):  # slots are the server's to set
+        progress.say(f"warning: {amiss}")
+        amiss = None
+    if found.loaded and not amiss and (found.pinned or not for_good):
         return False
-    progress.say(f"{serves['model']} is {_amiss(found, serves)}: loading it as deployed")
+    absent = f"{serves['model']} is deployed, but not in memory"
+    loose = f"{serves['model']} is in memory, but not for good"
+    said = amiss or (loose if found.loaded else absent)
+    progress.say(f"{said}: loading it as deployed")
     with progress.waiting(f"loading {serves['model']}"):
         seen.server.load(
             serves["model"], options=serves["settings"], keep_alive=order.profile.keep_alive
         )
     return True
-
-
-def _amiss(found: Presence, serves: Mapping[str, Any]) -> str:
-    if not found.loaded:
-        return "deployed, but not in memory"
-    if not found.as_deployed(serves):
-        return f"in memory with a context of {found.context}, not {serves['context']}"
-    return "in memory, but not for good"

@@ -48,16 +48,20 @@ def subject_of(order: Order, seen: Survey, model: str) -> Subject:
     if found is None or shown is None:
         raise _absent(order, server.host, model)
     if deployed:
-        profile = replace(profile, context=deployed["context"])
+        profile = replace(profile, context=deployed["context"], parallel=deployed["parallel"])
     candidate = candidate_of(found.name, shown)
     terms = Terms(
         profile=profile,
         machine=seen.machine,
         budget=budget(seen.machine, None),
-        wishes=replace(order.wishes, context=profile.context),
+        wishes=replace(
+            order.wishes,
+            context=profile.context,
+            parallel=deployed["parallel"] if deployed else order.wishes.parallel,
+        ),
         installed=candidate.tags,
     )
-    fit = predicted(candidate, terms)
+    fit = predicted(candidate, terms, cpu=bool(deployed and deployed["placement"] == "cpu"))
     return Subject(
         name=found.name,
         blob=shown.blob,

@@ -41,20 +41,16 @@ def presence(
     wanted = (deployment["context"], deployment["parallel"])
     if not listed and wanted in {(r.context, r.parallel) for r in own}:
         # A runner serves every name of its weights and options, by whichever it was loaded.
-        listed = [m for m in loaded if _blob(server, m.name) == deployment["blob"]]
+        listed = [m for m in loaded if server.weights(m.name) == deployment["blob"]]
     if not listed:
         return Presence()
     claims = [server.claim(m.name) for m in listed]
-    contexts = {r.context for r in own} or {m.context for m in listed}
-    slots = {r.parallel for r in own}
+    told = {r.context for r in own} - {None}
+    contexts = told or {m.context for m in listed}
+    slots = {r.parallel for r in own if r.parallel}
     return Presence(
         loaded=True,
         pinned=any(c and c.pinned for c in claims),
         context=contexts.pop() if len(contexts) == 1 else None,
         parallel=slots.pop() if len(slots) == 1 else None,
     )
-
-
-def _blob(server: Server, name: str) -> str | None:
-    shown = server.show(name)
-    return shown.blob if shown else None

@@ -92,8 +92,8 @@ class _Found:
 def _unload_all(server: Server, subject: Subject) -> None:
     """Take every name of these weights out of memory: a warm runner answers for all of them."""
     for model in server.loaded():
-        shown = server.show(model.name)
-        if model.name == subject.name or (shown and subject.blob and shown.blob == subject.blob):
+        same = subject.blob is not None and server.weights(model.name) == subject.blob
+        if model.name == subject.name or same:
             server.unload(model.name)
 
 

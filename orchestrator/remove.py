@@ -6,14 +6,12 @@ from typing import Any
 
 from orchestrator import log
 from orchestrator.alias import mend
+from orchestrator.deployment import FOUND_THERE
 from orchestrator.errors import InvalidInput, NothingDeployed, ServerRefused
 from orchestrator.model import ModelRef
 from orchestrator.profile import Profile
 from orchestrator.progress import Progress
 from orchestrator.site import Site
-
-_FOUND_THERE = "the server's store"
-"""The source of a model that deploy did not download."""
 
 Deployment = Mapping[str, Any]
 
@@ -138,7 +136,7 @@ def _tag(site: Site, chosen: Deployment, others: Sequence[Deployment]) -> _Step:
         return None, None
     if user := next((d for d in others if d["tag"] == tag), None):
         return tag, f"{tag} stays: {user['model']} is made from it"
-    if chosen["source"] == _FOUND_THERE:
+    if chosen["source"] == FOUND_THERE:
         return tag, f"{tag} stays: it was on the server before; `ollama rm {tag}` removes it"
     if chosen.get("tag_digest") not in (None, digest):
         return tag, f"{tag} stays: it was pulled anew since; `ollama rm {tag}` removes it"

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator import log
 from orchestrator.alias import mend, move
+from orchestrator.derive import shared
 from orchestrator.errors import (
     NothingDeployed,
     OutOfMemory,
@@ -17,6 +18,7 @@ from orchestrator.errors import (
 from orchestrator.profile import Profile
 from orchestrator.progress import Progress
 from orchestrator.site import Site
+from orchestrator.source.starter import Starter
 
 # What was left answers its last requests and goes then; nobody needs to wait for that.
 _GOES_S = 5.0
@@ -68,6 +70,8 @@ def _require(site: Site, back: Deployment) -> None:
 
 
 def _again(back: Deployment) -> str:
+    if back["source"] == Starter.name:  # no catalogue has it
+        return "`deploy auto` deploys anew"
     return f"`deploy auto {back['tag']}` deploys it again"
 
 
@@ -81,7 +85,7 @@ def _load(
         loaded = [m.name for m in site.server.loaded() if left and m.digest == left["digest"]]
         if not loaded:
             raise
-        progress.say(f"no room beside {', '.join(loaded)}: out of memory for one load")
+        progress.say(f"no room beside {', '.join(loaded)}: it leaves memory before the load")
         for name in loaded:
             site.server.unload(name)
         _put(site, back, profile, progress)
@@ -122,7 +126,8 @@ def _let_go(site: Site, left: Deployment, serves: Deployment, progress: Progress
     """
     server = site.server
     used = {serves["blob"], *(d["blob"] for d in site.ledger.currents(server.host))}
-    if left["blob"] in used or left["digest"] not in {m.digest for m in server.loaded()}:
+    needed = left["blob"] in used or shared(server, left["model"], left["digest"])
+    if needed or left["digest"] not in {m.digest for m in server.loaded()}:
         return
     with suppress(ServerUnreachable, ServerRefused):
         server.unload(left["model"], timeout_s=_GOES_S)

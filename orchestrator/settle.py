@@ -10,7 +10,7 @@ from orchestrator.alias import move
 from orchestrator.bench.verdict import Tolerances
 from orchestrator.budget import beside
 from orchestrator.deployment import Made
-from orchestrator.derive import derive, discard
+from orchestrator.derive import derive, discard, shared
 from orchestrator.errors import (
     Inconclusive,
     OutOfMemory,
@@ -55,10 +55,11 @@ def settle(
             seen.server.chat_completion(
                 made.names.model, "Say hello.", max_tokens=8, timeout_s=_ANSWER_S
             )
+        _hold(seen.server, document, order.profile.keep_alive)
         # Proven: from here on the next run finishes what a killed one began.
         ledger.note(number, document, bench)
         accepted = True
-        return finish(order, seen, {**document, "id": number}, since)
+        return _enter(order, seen, {**document, "id": number}, since)
     except OutOfMemory as e:
         return Rejection(tag=tag, reason="memory", detail=e.what)
     except RunnerDied as e:
@@ -69,10 +70,24 @@ def settle(
                 discard(seen.server, store, made.names.model, ledger.in_use(seen.server.host))
 
 
-def finish(
-    order: Order, seen: Survey, document: Mapping[str, Any], since: float | None = None
+def finish(order: Order, seen: Survey, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Let a proven candidate of a killed run serve, and enter it as current.
+
+    Raises ServerRefused and its kinds: it does not load any more, and nothing has changed.
+    """
+    _hold(seen.server, document, order.profile.keep_alive)
+    return _enter(order, seen, document, None)
+
+
+def _hold(server: Server, document: Mapping[str, Any], keep_alive: float | str) -> None:
+    """Keep a proven candidate in memory, before the alias names it: no request is to wait."""
+    server.load(document["model"], options=document["settings"], keep_alive=keep_alive)
+
+
+def _enter(
+    order: Order, seen: Survey, document: Mapping[str, Any], since: float | None
 ) -> dict[str, Any]:
-    """Let the alias name a proven candidate, keep it in memory, and enter it as current.
+    """Let the alias name what is proven and loaded, then enter it as current.
 
     `since` is time.monotonic() at which the one before went out of memory, if it did. Killed at
     any instant, it is done again by the next run.
@@ -82,27 +97,27 @@ def finish(
     before = {d["model"]: d for d in ledger.in_use(server.host)}
     with log.stage("alias.move", alias=document["alias"], model=document["model"]):
         move(server, store, document["alias"], document["model"])
-    server.load(
-        document["model"], options=document["settings"], keep_alive=order.profile.keep_alive
-    )
     gap_s = None if since is None else round(time.monotonic() - since, 1)
     document = {**document, "state": "current", "gap_s": gap_s}
     ledger.accept(document["id"], document)
     after = ledger.in_use(server.host)
     for model, old in before.items():
         with suppress(ServerUnreachable, ServerRefused):  # the new one serves, whatever they say
-            _let_go(server, model, old, document)
+            _let_go(server, model, old, ledger.currents(server.host))
             if model not in {d["model"] for d in after}:
                 discard(server, store, model, after)  # the pulled model and its blob stay
     return document
 
 
-def _let_go(server: Server, model: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _let_go(
+    server: Server, model: str, old: Mapping[str, Any], serving: Sequence[Mapping[str, Any]]
+) -> None:
     """Take what the alias named before out of memory, where it was to stay for good."""
-    # The server unloads by weights: those of the new one must not be hit. And it lists the name by
-    # which it was loaded, which may be the alias: told apart by digest.
+    # The server unloads by weights: those that any alias serves must not be hit. And it lists the
+    # name by which it was loaded, which may be the alias: told apart by digest.
     loaded = any(m.digest == old["digest"] for m in server.loaded())
-    if loaded and old["alias"] == new["alias"] and old["blob"] != new["blob"]:
+    needed = old["blob"] in {d["blob"] for d in serving} or shared(server, model, old["digest"])
+    if loaded and not needed:
         server.unload(model)
 
 
@@ -120,7 +135,7 @@ def _make_way(order: Order, seen: Survey, made: Made, progress: Progress) -> flo
     speed = made.fit.estimate.speed
     load = f"one load (about {speed.load_s[1]:.0f} s)" if speed else "one load"
     progress.say(
-        f"no room beside {serves['model']}: out of memory for {load} and the measurement; "
+        f"no room beside {serves['model']}: it leaves memory for {load} and the measurement; "
         f"requests to {serves['alias'].removesuffix(':latest')} meanwhile wait, and disturb it"
     )
     for name in names:

@@ -80,8 +80,8 @@ def _ask(server: Server) -> tuple[ServerClaims | None, tuple[str, ...]]:
         names = tuple(m.name for m in server.installed())
     except ServerUnreachable:
         return None, ()
-    shown = {m.digest: server.show(m.name) for m in loaded}
-    blobs = {digest: s.blob for digest, s in shown.items() if s and s.blob}
+    shown = {m.digest: server.weights(m.name) for m in loaded}
+    blobs = {digest: blob for digest, blob in shown.items() if blob}
     return ServerClaims(version=version, loaded=loaded, blobs=blobs), names
 
 

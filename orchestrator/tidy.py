@@ -6,12 +6,13 @@ leftover, and so are a staged manifest, a half pulled name and a runner without 
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from orchestrator import log
 from orchestrator.alias import mend
-from orchestrator.derive import discard
-from orchestrator.keep import KILLED
+from orchestrator.derive import discard, shared
+from orchestrator.errors import ServerRefused
 from orchestrator.ledger import Ledger
 from orchestrator.model import ModelRef, registry_address
 from orchestrator.order import Order
@@ -27,6 +28,7 @@ from orchestrator.survey import Survey
 from orchestrator.units import gb
 
 _LOOK_BACK = 20  # a run ends a few deployments at most
+_GOES_S = 5.0
 _PROVEN = ("passed", "warned", "unverified")
 
 
@@ -39,19 +41,20 @@ def tidy(order: Order, seen: Survey, progress: Progress) -> None:
     if store:
         _end_runners(store, progress)
         if store.writable:
-            store.remove_staged()
+            with suppress(OSError):  # a file that nobody takes for a model
+                store.remove_staged()
+                store.bring_back()
     ledger = Ledger(order.home.ledger)
     left = ledger.candidates(seen.server.host)
     proven = [c for c in left if _is_proven(order, seen.server, c)]
     # Before anything is deleted: the server takes a torn name for one that needs no blob.
     _mend(seen.server, store, ledger, {c["alias"] for c in proven}, progress)
-    for candidate in proven:
-        progress.say(f"{candidate['model']} was proven by a run that was killed: finishing that")
-        finish(order, seen, candidate)
-    for candidate in (c for c in left if c not in proven):
+    finished = [c for c in proven if _finished(order, seen, c, progress)]
+    _mend(seen.server, store, ledger, set(), progress)
+    for candidate in (c for c in left if c not in finished):
         _undo(seen.server, store, ledger, candidate, progress)
     _let_go(seen.server, store, ledger, progress)
-    _drop_half_pulled(order, seen.server, progress)
+    _drop_half_pulled(order, seen.server, ledger, progress)
     if store:
         _drop_torn(store, ledger, seen.server.host, progress)
         _sweep(store, seen, progress)
@@ -75,6 +78,17 @@ def _is_proven(order: Order, server: Server, candidate: Mapping[str, Any]) -> bo
     return whole and asked and verdict is not None and verdict["outcome"] in _PROVEN
 
 
+def _finished(order: Order, seen: Survey, candidate: Mapping[str, Any], progress: Progress) -> bool:
+    """Let a proven candidate serve; False: it does not load any more, and is to be undone."""
+    progress.say(f"{candidate['model']} was proven by a run that was killed: finishing that")
+    try:
+        finish(order, seen, candidate)
+    except ServerRefused as e:
+        progress.say(f"warning: {e.what}")
+        return False
+    return True
+
+
 def _mend(
     server: Server, store: Store | None, ledger: Ledger, leave: set[str], progress: Progress
 ) -> None:
@@ -96,8 +110,11 @@ def _undo(
     """Take away what a killed run had made of a candidate."""
     progress.say(f"cleaning up after a run that was killed at {candidate['model']}")
     _unname(server, ledger, candidate)
-    discard(server, store, candidate["model"], ledger.in_use(server.host))
-    ledger.end(candidate["id"], "failed", KILLED)
+    if candidate["tag_digest"]:  # else it was killed before it made anything
+        with suppress(ServerRefused):  # busy or gone: what is over is looked at again
+            digest, used = candidate["digest"], ledger.in_use(server.host)
+            discard(server, store, candidate["model"], used, digest)
+    ledger.end(candidate["id"], "failed", "the run ended before it was done")
 
 
 def _unname(server: Server, ledger: Ledger, candidate: Mapping[str, Any]) -> None:
@@ -113,26 +130,31 @@ def _let_go(server: Server, store: Store | None, ledger: Ledger, progress: Progr
     in_use = ledger.in_use(server.host)
     serving = {d["blob"] for d in in_use if d["state"] == "current"}
     for old in (d for d in in_use if d["blob"] not in serving):
-        held = presence(server, old)
-        if held.pinned:
+        # Another user's alias may name it, with a ledger of its own.
+        named = shared(server, old["model"], old["digest"])
+        if not named and presence(server, old).pinned:
             progress.say(f"{old['model']} serves no more: taking it out of memory")
-            server.unload(old["model"])
-    there = {m.name for m in server.installed()}
+            with suppress(ServerRefused):  # it still answers: it goes after that
+                server.unload(old["model"], timeout_s=_GOES_S)
+    there = {m.name: m.digest for m in server.installed()}
     for over in ledger.ended(server.host, _LOOK_BACK):
-        if over["model"] in there:
-            discard(server, store, over["model"], in_use)
+        if over["digest"] and there.get(over["model"]) == over["digest"]:
+            with suppress(ServerRefused):
+                discard(server, store, over["model"], in_use, over["digest"])
 
 
-def _drop_half_pulled(order: Order, server: Server, progress: Progress) -> None:
+def _drop_half_pulled(order: Order, server: Server, ledger: Ledger, progress: Progress) -> None:
     """From another registry a model comes under a longer name, which goes when it has its own."""
     if order.profile.registry is None:
         return
     host, _ = registry_address(order.profile.registry)
+    ours = (*ledger.in_use(server.host), *ledger.ended(server.host, _LOOK_BACK))
+    tags = {d["tag"].lower() for d in ours}
     names = {m.name.lower(): m.digest for m in server.installed()}
     for name, digest in names.items():
         ref = ModelRef.parse(name)
         plain = str(ModelRef(ref.name, ref.tag, ref.namespace))
-        if ref.host == host.lower() and names.get(plain) == digest:
+        if ref.host == host.lower() and plain in tags and names.get(plain) == digest:
             progress.say(f"{name} is {plain} under a second name, left by a killed run")
             server.delete(name)
 
@@ -143,8 +165,9 @@ def _drop_torn(store: Store, ledger: Ledger, host: str, progress: Progress) -> N
     ours = {d[key] for d in used for key in ("model", "alias")}
     for name in store.torn():
         if name.startswith("deploy/") and name not in ours and store.writable:
-            store.discard(name)
-        else:
+            with suppress(OSError):
+                store.discard(name)
+        elif name not in ours:  # those are written over when the loop deploys again
             progress.say(f"warning: {name} is torn in {store.path}: `ollama pull` it again")
 
 

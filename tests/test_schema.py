@@ -11,7 +11,7 @@ from tests.conftest import RunDeploy
 
 OUTPUTS = (
     "bench", "catalog", "deployment", "env", "error", "estimate", "history", "machine", "plan",
-    "runtime", "status", "verify",
+    "runbook", "runbooks", "runtime", "status", "verify",
 )  # fmt: skip
 
 

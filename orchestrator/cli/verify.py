@@ -10,6 +10,7 @@ from orchestrator.cli.render import verification as render
 from orchestrator.cli.terminal import progress
 from orchestrator.errors import PromiseBroken
 from orchestrator.home import Home
+from orchestrator.lock import only_one
 from orchestrator.site import Site
 from orchestrator.verify import verify as look
 
@@ -24,8 +25,9 @@ def verify(profile_name: str | None, as_json: bool, verbose: bool, log_format: s
     """
     start_log(verbose=verbose, log_format=log_format)
     profile = read_profile(profile_name, {})
-    with progress() as screen:
-        document = look(Site.at(Home.of(os.environ), os.environ), profile, screen)
+    home = Home.of(os.environ)
+    with only_one(home, os.environ, "verify"), progress() as screen:  # it may load the model
+        document = look(Site.at(home, os.environ), profile, screen)
     emit(document, render(document), as_json=as_json)
     if document["outcome"] == "failed":
         raise click.exceptions.Exit(PromiseBroken.exit_code)

@@ -46,10 +46,12 @@ class Database:
         # A disk that went read-only must not take `status` away: there the log files of WAL cannot
         # be made, and the file is read as it stands.
         place = f"file:{quote(str(self.path))}"
-        try:
-            return _rows(f"{place}?mode=ro", query, values)
-        except sqlite3.OperationalError:
-            with self._mapped():
+        with self._mapped():
+            try:
+                return _rows(f"{place}?mode=ro", query, values)
+            except sqlite3.OperationalError as e:
+                if "locked" in str(e):  # as it stands it would be read past its log
+                    raise
                 return _rows(f"{place}?immutable=1", query, values)
 
     @contextmanager

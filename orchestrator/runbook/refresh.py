@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.deploy import deploy
+from orchestrator.deployment import FOUND_THERE
 from orchestrator.order import Order
 from orchestrator.progress import Progress
 from orchestrator.runbook.deployed import answering, deployed
@@ -23,7 +24,8 @@ def run(order: Order, progress: Progress) -> list[str]:
     serves = deployed(order)
     order = as_asked(order, serves)
     seen = answering(order)
-    if serves["source"] != Starter.name:  # that one is in no registry
+    # The starter is in no registry; and what somebody put there is not ours to overwrite.
+    if serves["source"] not in (Starter.name, FOUND_THERE):
         Registry(seen.server, order.profile.registry).pull(serves["tag"], progress)
     document = deploy(order, progress)
     if not document["changed"]:

@@ -6,10 +6,13 @@ from typing import Any
 
 from orchestrator import log
 from orchestrator.alias import mend
+from orchestrator.amiss import misloaded
 from orchestrator.deploy import serving
 from orchestrator.errors import DeployError, PromiseBroken, ServerUnreachable
 from orchestrator.keep import reload
 from orchestrator.order import Order
+from orchestrator.presence import presence
+from orchestrator.probe.server import read_process
 from orchestrator.progress import Progress
 from orchestrator.runbook.deployed import deployed
 from orchestrator.runtime import ours, record, systemd_unit
@@ -35,11 +38,20 @@ def run(order: Order, progress: Progress) -> list[str]:
     did += _mended(seen, serves)
     if reload(order, seen, serves, progress):
         did.append(f"{serves['model']} was not in memory as deployed: loaded again")
+    _require_as_deployed(seen, serves)
     for said in did:
         log.event("watchdog.repaired", said=said)
     with log.stage("token", model=serves["alias"]):
         server.chat_completion(serves["alias"], "Hello", max_tokens=1, timeout_s=_TOKEN_S)
     return did
+
+
+def _require_as_deployed(seen: Survey, serves: Mapping[str, Any]) -> None:
+    """Raise PromiseBroken where loading it again did not help: its slots are the server's."""
+    process = read_process(seen.server.host)
+    found = presence(seen.server, serves, process.runners if process else ())
+    if amiss := misloaded(found, serves):
+        raise PromiseBroken(amiss, hint="plan again with `deploy auto`")
 
 
 def _mended(seen: Survey, serves: Mapping[str, Any]) -> list[str]:

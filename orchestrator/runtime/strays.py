@@ -93,7 +93,7 @@ def _owned(pid: int, proc: Path) -> bool:
     """
     parent = status(pid, proc).get("PPid", "0")
     while parent.isdecimal() and int(parent) > 0:
-        if "serve" in command(int(parent), proc)[1:]:
+        if {"serve", "start"} & set(command(int(parent), proc)[1:]):  # one and the same to Ollama
             return True
         parent = status(int(parent), proc).get("PPid", "0")
     return False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ServerRefused, ServerUnreachable, SourceUnreachable
+from orchestrator.errors import InvalidInput, ServerRefused, ServerUnreachable, SourceUnreachable
 from orchestrator.machine import LoadedModel
 from orchestrator.server import failures, wire
 from orchestrator.server.shown import Claim, Installed, Shown
@@ -92,6 +92,14 @@ class Server:
         )
         return None if answer is None else Shown.from_json(answer)
 
+    def weights(self, name: str) -> str | None:
+        """Return the digest of a model's weights ("sha256:…"); None: absent, torn, unreadable."""
+        try:
+            shown = self.show(name)
+        except (ServerRefused, InvalidInput):  # one broken model must not take all others away
+            return None
+        return shown.blob if shown else None
+
     def chat_completion(self, name: str, text: str, *, max_tokens: int, timeout_s: float) -> str:
         """Return the answer of /v1/chat/completions, as a client of the alias would get it."""
         body = {
@@ -132,6 +140,7 @@ class Server:
         self, name: str, *, insecure: bool, silence_s: float
     ) -> Generator[PullStep, None, None]:
         silence = Silence()
+        self.version()  # a server that hangs is found out here: below it would have an hour
         try:
             with self._mapped(), self._client(_HASHING_S, silence.take) as client, silence:
                 silence.allow(silence_s)
@@ -165,7 +174,7 @@ class Server:
 
     def _create(self, name: str, **fields: Any) -> None:
         status = None
-        with self._mapped(), self._client(_WORK_S) as client:
+        with self._writing(name), self._client(_WORK_S) as client:
             # Drained to the end: a dropped create leaks a goroutine and a temporary file.
             for step in client.create(model=name, stream=True, **fields):
                 status = step.status
@@ -187,7 +196,7 @@ class Server:
 
     def copy(self, source: str, target: str) -> None:
         """Name the model `source` also `target`, replacing what had that name."""
-        with self._mapped(), self._client(_QUICK_S) as client:
+        with self._writing(target), self._client(_QUICK_S) as client:
             client.copy(source, target)
 
     def delete(self, name: str) -> None:
@@ -287,6 +296,15 @@ class Server:
             raise ServerUnreachable(f"the Ollama server at {self.host} stopped answering") from e
         except (ConnectionError, httpx.TransportError) as e:
             raise ServerUnreachable(f"lost the Ollama server at {self.host} ({e})") from e
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Map failures of requests that write a name into the store."""
+        try:
+            with self._mapped():
+                yield
+        except ServerRefused as e:
+            raise failures.write_failure(name, e.what) from e
 
     @contextlib.contextmanager
     def _loading(self, name: str) -> Iterator[None]:

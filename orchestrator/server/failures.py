@@ -116,6 +116,14 @@ def pull_failure(model: str, text: str) -> DeployError:
     return _meant(_PULL, model, text, otherwise=_Meaning((), PullFailed))
 
 
+def write_failure(name: str, text: str) -> DeployError:
+    """Return what an error of a create or a copy means."""
+    full = _Meaning(
+        ("no space left", "disk quota"), DiskFull, "no room to write {model} into the store: {text}"
+    )
+    return _meant((full,), name, text, otherwise=_Meaning((), ServerRefused, "{text}"))
+
+
 def _meant(table: Sequence[_Meaning], model: str, text: str, *, otherwise: _Meaning) -> DeployError:
     lower = text.lower()
     found = next((m for m in table if any(sign in lower for sign in m.signs)), otherwise)

@@ -7,6 +7,7 @@ means that the source is gone; while the server hashes 400 GB, it means nothing.
 import socket
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -55,5 +56,6 @@ class Silence:
             if self._connection is not None and time.monotonic() > self._until:
                 self.broken = True
                 # Closing would not wake the thread that reads; an end of file does.
-                self._connection.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # it ended in this very instant
+                    self._connection.shutdown(socket.SHUT_RDWR)
                 return

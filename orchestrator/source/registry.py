@@ -39,10 +39,12 @@ class Registry:
         plain = ModelRef.parse(tag)
         remote = plain.at(self.host) if self.host else plain
         with log.stage("pull", tag=tag, source=self.name):
+            theirs = remote != plain and self.server.find(str(remote)) is not None
             pulled = self._intact(remote, tag, progress)
             if remote != plain:
                 self.server.copy(str(remote), str(plain))
-                self.server.delete(str(remote))
+                if not theirs:  # somebody may use the long name
+                    self.server.delete(str(remote))
         return pulled
 
     def _intact(self, remote: ModelRef, tag: str, progress: Progress) -> Pulled:
@@ -71,7 +73,8 @@ def _patiently(progress: Progress) -> "tenacity.Retrying":
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(SourceBusy),
-        stop=tenacity.stop_after_delay(_BUSY_S),
+        # Only the waits count: the download before a refusal may have taken hours.
+        stop=lambda state: state.idle_for >= _BUSY_S,
         wait=tenacity.wait_random_exponential(multiplier=1, max=15),
         before_sleep=told,
         reraise=True,

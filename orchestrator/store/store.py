@@ -13,6 +13,8 @@ from orchestrator.store.manifest import Layer, Manifest, Torn, blob_name
 from orchestrator.store.name import Name
 from orchestrator.store.sweep import Swept, sweep
 
+_ASIDE = "deploy-aside-"
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -95,9 +97,22 @@ class Store:
         """
         return damage(self._blobs, layers, tick)
 
-    def drop(self, digest: str) -> None:
-        """Remove one blob; nothing if absent. Raises OSError, ValueError: no digest."""
-        self.blob(digest).unlink(missing_ok=True)
+    def set_aside(self, digest: str) -> None:
+        """Move one blob out of the server's sight; nothing if absent.
+
+        Raises OSError, ValueError: no digest.
+        """
+        with suppress(FileNotFoundError):
+            self.blob(digest).replace(self.path / f"{_ASIDE}{blob_name(digest)}")
+
+    def bring_back(self) -> None:
+        """Put back what was set aside and has no successor yet; remove what has. Raises OSError."""
+        for path in self.path.glob(f"{_ASIDE}*"):
+            place = self._blobs / path.name.removeprefix(_ASIDE)
+            if place.exists():
+                path.unlink()
+            else:
+                path.replace(place)
 
     def partials(self) -> tuple[tuple[int, int], ...]:
         """Return the interrupted downloads: the bytes of the whole blob, and those on disk.

@@ -14,7 +14,7 @@ from tests.conftest import RunDeploy
 from tests.loop.answers import answer, chat
 from tests.real import tiny
 from tests.real.registry import Registry
-from tests.real.server import RealServer
+from tests.real.server import RealServer, free_port
 from tests.real.tiny import TinyCatalog, TinyModel
 
 pytestmark = pytest.mark.timeout(600)
@@ -73,6 +73,25 @@ def test_a_blob_that_is_damaged_in_the_store_is_fetched_again(
     deployed = answer(found, "deployment")
     assert deployed["blob"] == model.digest
     assert blob_of(server.models, model).read_bytes() == model.path.read_bytes()
+
+
+def test_a_damaged_blob_that_no_source_replaces_stays_where_it_serves(
+    run_deploy: RunDeploy,
+    server: RealServer,
+    profile: Path,
+    tiny_models: dict[str, TinyModel],
+) -> None:
+    model = tiny_models["qwen3:0.6b"]
+    tiny.create(server, model)
+    flip(blob_of(server.models, model))
+    nobody = f"http://127.0.0.1:{free_port()}"
+    found = run_deploy(
+        "auto", model.tag, "--profile", profile, "--registry", nobody,
+        env={"OLLAMA_HOST": server.url},
+    )  # fmt: skip
+    assert found.returncode == 5, found.stderr
+    assert blob_of(server.models, model).exists()
+    assert {p.name for p in server.models.glob("deploy*")} == {"deploy.lock"}
 
 
 def test_what_verify_finds_auto_repairs(

@@ -61,17 +61,33 @@ def test_a_truncated_blob_is_found_by_its_size(
     assert (found.what, found.detail) == ("size", f"has 1000 bytes instead of {size_bytes}")
 
 
-def test_a_dropped_blob_is_missing(store: Store, layers: tuple[Layer, ...], weights: Path) -> None:
+def test_a_blob_set_aside_is_missing_until_it_is_brought_back(
+    store: Store, layers: tuple[Layer, ...], weights: Path
+) -> None:
     digest = next(layer.digest for layer in layers if layer.kind == "model")
-    store.drop(digest)
-    store.drop(digest)
+    store.set_aside(digest)
+    store.set_aside(digest)
 
     (found,) = store.damage([*layers, *layers], ignore)
 
     assert (found.what, found.digest, found.path) == ("missing", digest, weights)
+    store.bring_back()
+    assert store.damage(layers, ignore) == []
+
+
+def test_a_blob_that_was_fetched_again_replaces_the_one_aside(
+    store: Store, layers: tuple[Layer, ...], weights: Path
+) -> None:
+    digest, whole = next(layer.digest for layer in layers if layer.kind == "model"), weights
+    text = whole.read_bytes()
+    store.set_aside(digest)
+    whole.write_bytes(text)
+    store.bring_back()
+    assert store.damage(layers, ignore) == []
+    assert [p.name for p in store.path.glob("deploy-*")] == []
 
 
 @pytest.mark.parametrize("digest", ["sha256:../../x", "sha256:" + "g" * 64, "", "md5:" + "0" * 32])
 def test_what_is_no_digest_has_no_file(store: Store, digest: str) -> None:
     with pytest.raises(ValueError, match="no digest"):
-        store.drop(digest)
+        store.set_aside(digest)
