@@ -134,6 +134,8 @@ def _attempt(
 ) -> dict[str, Any] | Rejection:
     """Take one candidate as far as it goes; the ledger knows of it before anything is done."""
     there = seen.server.find(fit.candidate.tag) is not None and not isinstance(source, Starter)
+    long_name = source.name_of(fit.candidate.tag)
+    own = long_name != fit.candidate.tag and seen.server.find(long_name) is None
     made = Made(
         fit=fit,
         names=Names.of(fit.candidate.tag, fit.estimate.load.run.context, order.profile.alias),
@@ -144,6 +146,7 @@ def _attempt(
         asked=order.asked,
         ruled_out=trail.ruled_out,
         rejected=plan.rejected,
+        pulled_as=long_name if own else None,
     )
     ledger = Ledger(order.home.ledger)
     number = ledger.begin(made.to_json(), seen.machine.to_json())

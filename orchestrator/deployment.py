@@ -85,7 +85,8 @@ def _rolled_back(current: Mapping[str, Any]) -> dict[str, Rejection]:
 class Made:
     """Everything that one deployment's document is written from.
 
-    Until the model is derived its digests are unknown: None.
+    Until the model is derived its digests are unknown: None. `pulled_as` is the longer name that
+    a download has until it is complete; None: it has none, or that name was there before.
     """
 
     fit: Fit
@@ -102,6 +103,7 @@ class Made:
     blob: str | None = None
     layers: Sequence[Mapping[str, Any]] | None = None
     differences: Sequence[str] = ()
+    pulled_as: str | None = None
 
     @property
     def settings(self) -> dict[str, object]:
@@ -130,6 +132,7 @@ class Made:
             "architecture": self.fit.candidate.architecture.name,
             "quantization": self.fit.candidate.quantization,
             "source": self.source,
+            "pulled_as": self.pulled_as,
             "server_host": self.server_host,
             "server_version": self.machine.server.version,
             "runtime": self.machine.server.runtime,

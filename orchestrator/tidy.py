@@ -14,7 +14,6 @@ from orchestrator.alias import mend
 from orchestrator.derive import discard, shared
 from orchestrator.errors import ServerRefused
 from orchestrator.ledger import Ledger
-from orchestrator.model import ModelRef, registry_address
 from orchestrator.order import Order
 from orchestrator.presence import presence
 from orchestrator.progress import Progress
@@ -54,7 +53,6 @@ def tidy(order: Order, seen: Survey, progress: Progress) -> None:
     for candidate in (c for c in left if c not in finished):
         _undo(seen.server, store, ledger, candidate, progress)
     _let_go(seen.server, store, ledger, progress)
-    _drop_half_pulled(order, seen.server, ledger, progress)
     if store:
         _drop_torn(store, ledger, seen.server.host, progress)
         _sweep(store, seen, progress)
@@ -110,6 +108,7 @@ def _undo(
     """Take away what a killed run had made of a candidate."""
     progress.say(f"cleaning up after a run that was killed at {candidate['model']}")
     _unname(server, ledger, candidate)
+    _name_plainly(server, candidate, progress)
     if candidate["tag_digest"]:  # else it was killed before it made anything
         with suppress(ServerRefused):  # busy or gone: what is over is looked at again
             digest, used = candidate["digest"], ledger.in_use(server.host)
@@ -143,20 +142,15 @@ def _let_go(server: Server, store: Store | None, ledger: Ledger, progress: Progr
                 discard(server, store, over["model"], in_use, over["digest"])
 
 
-def _drop_half_pulled(order: Order, server: Server, ledger: Ledger, progress: Progress) -> None:
-    """From another registry a model comes under a longer name, which goes when it has its own."""
-    if order.profile.registry is None:
+def _name_plainly(server: Server, candidate: Mapping[str, Any], progress: Progress) -> None:
+    """Give a model that came complete under its longer name the plain one, and drop the other."""
+    long_name, tag = candidate["pulled_as"], candidate["tag"]
+    if long_name is None or server.find(long_name) is None:
         return
-    host, _ = registry_address(order.profile.registry)
-    ours = (*ledger.in_use(server.host), *ledger.ended(server.host, _LOOK_BACK))
-    tags = {d["tag"].lower() for d in ours}
-    names = {m.name.lower(): m.digest for m in server.installed()}
-    for name, digest in names.items():
-        ref = ModelRef.parse(name)
-        plain = str(ModelRef(ref.name, ref.tag, ref.namespace))
-        if ref.host == host.lower() and plain in tags and names.get(plain) == digest:
-            progress.say(f"{name} is {plain} under a second name, left by a killed run")
-            server.delete(name)
+    progress.say(f"{long_name} was fetched by a run that was killed: it is {tag}")
+    if server.find(tag) is None:
+        server.copy(long_name, tag)
+    server.delete(long_name)
 
 
 def _drop_torn(store: Store, ledger: Ledger, host: str, progress: Progress) -> None:

@@ -21,6 +21,9 @@ class Source(Protocol):
 
     name: str
 
+    def name_of(self, tag: str) -> str:
+        """Return the name under which the server fetches `tag`, before it gets its plain one."""
+
     def pull(self, tag: str, progress: Progress) -> Pulled:
         """Make `tag` exist on the server, and return what that took.
 

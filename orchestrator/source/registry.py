@@ -34,18 +34,28 @@ class Registry:
         self.name = url if url is not None else "registry.ollama.ai"
         self._stall_s = stall_s
 
+    def name_of(self, tag: str) -> str:
+        """See Source.name_of."""
+        return str(self._remote(tag))
+
     def pull(self, tag: str, progress: Progress) -> Pulled:
-        """See Source.pull. From another registry the model is renamed to its plain tag."""
-        plain = ModelRef.parse(tag)
-        remote = plain.at(self.host) if self.host else plain
+        """See Source.pull. From another registry the model is renamed to its plain tag.
+
+        The long name goes, unless it was there before: then somebody uses it.
+        """
+        plain, remote = ModelRef.parse(tag), self._remote(tag)
         with log.stage("pull", tag=tag, source=self.name):
             theirs = remote != plain and self.server.find(str(remote)) is not None
             pulled = self._intact(remote, tag, progress)
             if remote != plain:
                 self.server.copy(str(remote), str(plain))
-                if not theirs:  # somebody may use the long name
+                if not theirs:
                     self.server.delete(str(remote))
         return pulled
+
+    def _remote(self, tag: str) -> ModelRef:
+        plain = ModelRef.parse(tag)
+        return plain.at(self.host) if self.host else plain
 
     def _intact(self, remote: ModelRef, tag: str, progress: Progress) -> Pulled:
         """Download it, and once more if it comes damaged: the server has thrown that file away."""

@@ -80,6 +80,10 @@ class Starter:
             found = candidate_of(TAG, header.read(stream), path.stat().st_size)
         return replace(found, license="Apache-2.0", released="2024-11-02")
 
+    def name_of(self, tag: str) -> str:
+        """See Source.name_of."""
+        return tag
+
     def pull(self, tag: str, progress: Progress) -> Pulled:
         """See Source.pull. Raises InvalidInput: this source has one model."""
         if tag != TAG:

@@ -26,6 +26,20 @@ def own_registry(box: Box, tmp_path: Path) -> Iterator[Registry]:
         yield registry
 
 
+@pytest.fixture
+def fetched(box: Box) -> None:
+    """The deployment as of a model that deploy has downloaded itself."""
+    ledger = Ledger(box.home.ledger)
+    [serves] = ledger.deployments(1)
+    ledger.note(serves["id"], {**serves, "source": "registry.ollama.ai"})
+
+
+def test_what_deploy_did_not_download_is_not_overwritten(box: Box) -> None:
+    found = box.runbook("refresh", "--registry", f"http://127.0.0.1:{free_port()}")
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.usefixtures("fetched")
 def test_a_registry_out_of_reach_is_said_and_what_serves_keeps_serving(box: Box) -> None:
     before = box.rows()
     found = box.runbook("refresh", "--registry", f"http://127.0.0.1:{free_port()}")
@@ -38,6 +52,7 @@ def test_a_registry_out_of_reach_is_said_and_what_serves_keeps_serving(box: Box)
     assert box.events()[-1]["did"] == []
 
 
+@pytest.mark.usefixtures("fetched")
 def test_nothing_newer_changes_nothing_and_something_newer_is_deployed(
     box: Box, own_registry: Registry, tiny_models: dict[str, TinyModel]
 ) -> None:
