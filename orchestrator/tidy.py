@@ -52,6 +52,7 @@ def tidy(order: Order, seen: Survey, progress: Progress) -> None:
     _mend(seen.server, store, ledger, set(), progress)
     for candidate in (c for c in left if c not in finished):
         _undo(seen.server, store, ledger, candidate, progress)
+    _name_plainly(seen.server, ledger, progress)
     _let_go(seen.server, store, ledger, progress)
     if store:
         _drop_torn(store, ledger, seen.server.host, progress)
@@ -108,7 +109,6 @@ def _undo(
     """Take away what a killed run had made of a candidate."""
     progress.say(f"cleaning up after a run that was killed at {candidate['model']}")
     _unname(server, ledger, candidate)
-    _name_plainly(server, candidate, progress)
     if candidate["tag_digest"]:  # else it was killed before it made anything
         with suppress(ServerRefused):  # busy or gone: what is over is looked at again
             digest, used = candidate["digest"], ledger.in_use(server.host)
@@ -142,15 +142,17 @@ def _let_go(server: Server, store: Store | None, ledger: Ledger, progress: Progr
                 discard(server, store, over["model"], in_use, over["digest"])
 
 
-def _name_plainly(server: Server, candidate: Mapping[str, Any], progress: Progress) -> None:
+def _name_plainly(server: Server, ledger: Ledger, progress: Progress) -> None:
     """Give a model that came complete under its longer name the plain one, and drop the other."""
-    long_name, tag = candidate["pulled_as"], candidate["tag"]
-    if long_name is None or server.find(long_name) is None:
-        return
-    progress.say(f"{long_name} was fetched by a run that was killed: it is {tag}")
-    if server.find(tag) is None:
-        server.copy(long_name, tag)
-    server.delete(long_name)
+    there = {m.name for m in server.installed()}
+    known = (*ledger.in_use(server.host), *ledger.ended(server.host, _LOOK_BACK))
+    tags = {d["pulled_as"]: d["tag"] for d in known}
+    for long_name in there & tags.keys():
+        tag = tags[long_name]
+        progress.say(f"{long_name} was fetched by a run that was killed: it is {tag}")
+        if tag not in there:
+            server.copy(long_name, tag)
+        server.delete(long_name)
 
 
 def _drop_torn(store: Store, ledger: Ledger, host: str, progress: Progress) -> None:
