@@ -1,11 +1,11 @@
 """The name that clients ask for, moved in one step, and put right where it broke."""
 
+import errno
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Literal
 
-from orchestrator.errors import ServerRefused
+from orchestrator.errors import DiskFull, ServerRefused
 from orchestrator.server import Server
 from orchestrator.store import Store
 
@@ -18,7 +18,7 @@ def move(server: Server, store: Store | None, alias: str, model: str) -> Literal
 
     A rename in the store is seen by no client; the server's own copy truncates the alias before
     it writes, and fails requests of that instant, so it is the second choice.
-    Raises ServerRefused: neither works. ServerUnreachable.
+    Raises ServerRefused: neither works. DiskFull: the alias is as it was. ServerUnreachable.
     """
     if store is not None and _renamed(server, store, alias, model):
         return "rename"
@@ -54,10 +54,14 @@ def _renamed(server: Server, store: Store, alias: str, model: str) -> bool:
     # Another server's store may lie where this server's was looked for.
     if manifest is None or manifest.digest != _digest(server, model):
         return False
-    with suppress(OSError, LookupError):
+    try:
         store.point(alias, model)
-        return _same(server, alias, model)
-    return False
+    except (OSError, LookupError) as e:
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
+            # The server's copy would truncate the alias before it found that out.
+            raise DiskFull(f"no room to move the alias {alias} in the store {store.path}") from e
+        return False
+    return _same(server, alias, model)
 
 
 def _settled(server: Server, alias: str, model: str) -> bool:

@@ -52,15 +52,30 @@ def deploy(order: Order, progress: Progress) -> dict[str, Any]:
         if not card.usable:
             progress.say(f"warning: {card.name} is not used: {card.unusable_reason}")
     trail = Trail(learnt(current(order, seen), named=bool(order.tags)))
+    beside = _beside(order, seen)
     try:
-        return _loop(order, seen, trail, progress)
+        document = _loop(order, seen, trail, progress)
     except Interrupted:
         raise  # whoever interrupts wants no load of minutes; the next request loads it
     except DeployError:
-        with suppress(ServerUnreachable, ServerRefused):
-            if serves := current(order, seen):
-                reload(order, seen, serves, progress)
+        for serves in [current(order, seen), *beside]:
+            with suppress(ServerUnreachable, ServerRefused):
+                if serves:
+                    reload(order, seen, serves, progress)
         raise
+    for serves in beside:
+        # The server has one runner a blob: the weights of the new one are in use.
+        if serves["blob"] != document["blob"]:
+            with suppress(ServerUnreachable, ServerRefused):
+                reload(order, seen, serves, progress)
+    return document
+
+
+def _beside(order: Order, seen: Survey) -> list[dict[str, Any]]:
+    """Return what other aliases serve out of memory: the server may have to give it up for us."""
+    loaded, own = {m.digest for m in seen.server.loaded()}, f"{order.profile.alias}:latest"
+    serving = Ledger(order.home.ledger).currents(seen.server.host)
+    return [d for d in serving if d["alias"] != own and d["digest"] in loaded]
 
 
 def _loop(order: Order, seen: Survey, trail: Trail, progress: Progress) -> dict[str, Any]:
@@ -135,7 +150,8 @@ def _attempt(
     """Take one candidate as far as it goes; the ledger knows of it before anything is done."""
     there = seen.server.find(fit.candidate.tag) is not None and not isinstance(source, Starter)
     long_name = source.name_of(fit.candidate.tag)
-    own = long_name != fit.candidate.tag and seen.server.find(long_name) is None
+    longer = not there and long_name != fit.candidate.tag
+    own = longer and seen.server.find(long_name) is None
     made = Made(
         fit=fit,
         names=Names.of(fit.candidate.tag, fit.estimate.load.run.context, order.profile.alias),
@@ -171,10 +187,11 @@ def _attempt(
 
 
 def _brought_by(order: Order, seen: Survey, tag: str) -> str:
-    """Return where a tag in the store came from: a run that fetched it may have been killed."""
-    ledger, host = Ledger(order.home.ledger), seen.server.host
+    """Return where the bytes of a tag in the store came from, if a deployment of ours knows."""
+    ledger, host, found = Ledger(order.home.ledger), seen.server.host, seen.server.find(tag)
     known = (*ledger.in_use(host), *ledger.ended(host, _LOOK_BACK))
-    sources = (d["source"] for d in known if d["tag"] == tag and d["source"] != FOUND_THERE)
+    same = (d for d in known if found and (d["tag"], d["tag_digest"]) == (tag, found.digest))
+    sources = (d["source"] for d in same if d["source"] != FOUND_THERE)
     return next(sources, FOUND_THERE)
 
 

@@ -48,9 +48,11 @@ def parameters(fit: Fit, machine: Machine) -> dict[str, object]:
     return fixed
 
 
-def suffixed(names: Names, blob: str | None, settings: Mapping[str, object]) -> Names:
-    """Return names whose derived model is told from another of that name by what it holds."""
-    text = json.dumps([blob, settings], sort_keys=True)
+def suffixed(names: Names, tag_digest: str | None, settings: Mapping[str, object]) -> Names:
+    """Return names whose derived model is told from another of that name by what it is made of:
+    the pulled model's manifest (weights, template and all) and the settings.
+    """
+    text = json.dumps([tag_digest, settings], sort_keys=True)
     return replace(names, model=f"{names.model}-{sha256(text.encode()).hexdigest()[:6]}")
 
 

@@ -27,7 +27,10 @@ def derive(server: Server, store: Store | None, made: Made, number: int, ledger:
     made = replace(made, tag_digest=base.digest, blob=shown.blob)
     there = server.find(made.names.model)
     if there and _taken(server, there.name, there.digest, ledger.in_use(server.host)):
-        plain, made = made, replace(made, names=suffixed(made.names, made.blob, made.settings))
+        plain, made = (
+            made,
+            replace(made, names=suffixed(made.names, made.tag_digest, made.settings)),
+        )
         _create(server, made, number, ledger)
         # The one that is in use may be the very same: then one name for it is enough.
         if _digest(server, made.names) == there.digest:

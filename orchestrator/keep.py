@@ -44,13 +44,15 @@ def kept(order: Order, seen: Survey, fit: Fit, progress: Progress) -> dict[str, 
     serves = current(order, seen)
     if serves is None or not holds(serves, order.profile) or _damaged(order, serves):
         return None
-    if not _same(serves, fit):
+    if _same(serves, fit):
+        Ledger(order.home.ledger).forget_sighting(serves["server_host"], serves["alias"])
+        if _renewed(order, serves, seen):
+            progress.say(f"{serves['tag']} has other bytes than when it was deployed: trying them")
+            return None
+    else:
         replaceable = serves["requested"] != order.asked or serves["source"] == Starter.name
         if replaceable or not _stays(order, serves, fit, progress):
             return None
-    elif _renewed(order, serves, seen):
-        progress.say(f"{serves['tag']} has other bytes than when it was deployed: trying them")
-        return None
     try:
         reload(order, seen, serves, progress)
     except ServerRefused as e:

@@ -9,6 +9,7 @@ from orchestrator import log
 from orchestrator.alias import mend, move
 from orchestrator.derive import shared
 from orchestrator.errors import (
+    DiskFull,
     NothingDeployed,
     OutOfMemory,
     PromiseBroken,
@@ -45,7 +46,7 @@ def roll_back(site: Site, profile: Profile, progress: Progress) -> dict[str, Any
         _load(site, back, left, profile, progress)
         with log.stage("alias.move", alias=back["alias"], model=back["model"]):
             move(site.server, site.store, back["alias"], back["model"])
-    except ServerRefused as e:
+    except (ServerRefused, DiskFull) as e:
         stays = _stay(site, left, back, profile, progress)
         raise PromiseBroken(
             f"{back['model']} cannot serve again: {e.what}; {stays}", hint=_again(back)

@@ -144,11 +144,13 @@ def _let_go(server: Server, store: Store | None, ledger: Ledger, progress: Progr
 
 def _name_plainly(server: Server, ledger: Ledger, progress: Progress) -> None:
     """Give a model that came complete under its longer name the plain one, and drop the other."""
-    there = {m.name for m in server.installed()}
+    there = {m.name: m.digest for m in server.installed()}
     known = (*ledger.in_use(server.host), *ledger.ended(server.host, _LOOK_BACK))
     tags = {d["pulled_as"]: d["tag"] for d in known}
-    for long_name in there & tags.keys():
+    for long_name in there.keys() & tags.keys():
         tag = tags[long_name]
+        if there.get(tag) not in (None, there[long_name]):
+            continue  # newer bytes, and perhaps somebody's own
         progress.say(f"{long_name} was fetched by a run that was killed: it is {tag}")
         if tag not in there:
             server.copy(long_name, tag)
@@ -164,7 +166,8 @@ def _drop_torn(store: Store, ledger: Ledger, host: str, progress: Progress) -> N
             with suppress(OSError):
                 store.discard(name)
         elif name not in ours:  # those are written over when the loop deploys again
-            progress.say(f"warning: {name} is torn in {store.path}: `ollama pull` it again")
+            how = "remove its manifest" if name.startswith("deploy") else f"`ollama pull {name}`"
+            progress.say(f"warning: {name} is torn in {store.path}: {how}")
 
 
 def _sweep(store: Store, seen: Survey, progress: Progress) -> None:

@@ -59,11 +59,11 @@ def test_a_rollback_rules_out_what_it_went_away_from_until_somebody_names_it() -
 def test_names_of_one_tag_with_other_contents_are_told_apart_and_the_same_are_the_same() -> None:
     plain = Names.of("deepseek-r1:14b", 8192, "deploy-current")
     assert plain == Names(alias="deploy-current:latest", model="deploy/deepseek-r1:14b-ctx8192")
-    first = suffixed(plain, "sha256:1", {"num_ctx": 8192})
-    assert first == suffixed(plain, "sha256:1", {"num_ctx": 8192})
+    first = suffixed(plain, "1", {"num_ctx": 8192})
+    assert first == suffixed(plain, "1", {"num_ctx": 8192})
     others = [
-        suffixed(plain, "sha256:2", {"num_ctx": 8192}),
-        suffixed(plain, "sha256:1", {"num_ctx": 8192, "num_gpu": 9}),
+        suffixed(plain, "2", {"num_ctx": 8192}),
+        suffixed(plain, "1", {"num_ctx": 8192, "num_gpu": 9}),
     ]
     assert len({first.model, *(o.model for o in others), plain.model}) == 4
     assert first.model.startswith(f"{plain.model}-")

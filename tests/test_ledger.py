@@ -279,3 +279,11 @@ def test_a_disk_that_went_read_only_can_still_be_read(tmp_path: Path) -> None:
     finally:
         subprocess.run(["umount", str(tmp_path / "disk")], check=False, capture_output=True)
         (tmp_path / "disk").chmod(0o700)
+
+
+def test_something_better_that_was_not_there_the_next_time_is_forgotten(ledger: Ledger) -> None:
+    ledger.forget_sighting(HOST, "a")
+    assert not ledger.path.exists()
+    ledger.sighted(HOST, "a", "qwen3:14b", 1000.0)
+    ledger.forget_sighting(HOST, "a")
+    assert ledger.sighted(HOST, "a", "qwen3:14b", 9000.0) == 0

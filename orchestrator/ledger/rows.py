@@ -195,6 +195,13 @@ class Ledger(Database):
             )
         return 0.0
 
+    def forget_sighting(self, server_host: str, alias: str) -> None:
+        """Forget that something better was seen: it was not there the next time."""
+        key = (server_host, alias)
+        if self.read("SELECT tag FROM sightings WHERE server_host = ? AND alias = ?", key):
+            with self.writing() as db:
+                db.execute("DELETE FROM sightings WHERE server_host = ? AND alias = ?", key)
+
     def _latest(self, server_host: str, alias: str, state: str) -> Document | None:
         rows = self.read(
             f"{_COLUMNS} WHERE server_host = ? AND alias = ? AND state = ?"
