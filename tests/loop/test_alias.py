@@ -1,6 +1,7 @@
 """The alias on a real server: moved unseen, and put right where it broke."""
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.alias import mend, move
-from orchestrator.errors import ServerRefused
+from orchestrator.errors import DiskFull, ServerRefused
 from orchestrator.server import Server
 from orchestrator.store import Store
 from tests.real import tiny
+from tests.real.disk import fill, small_disk
 from tests.real.server import RealServer
 from tests.real.tiny import TinyModel
 
@@ -232,3 +234,22 @@ def test_no_client_sees_the_alias_move(api: Server, store: Store) -> None:
     assert [each for each in (*shown, *said) if each is None or isinstance(each, Exception)] == []
     assert len(shown) >= 100
     assert len(said) >= 5
+
+
+def test_a_full_disk_leaves_the_alias_as_it_was(
+    server: RealServer, tiny_models: dict[str, TinyModel]
+) -> None:
+    """The server's own copy would have truncated it before it found out."""
+    server.stop()
+    shutil.rmtree(server.models)
+    with small_disk(server.models, "32m"), server:
+        tiny.create(server, tiny_models[TAG])
+        api, store = Server(server.url), Store(server.models)
+        for name, seed in ((OLD, 1), (NEW, 2)):
+            api.derive(name, TAG, {"num_ctx": 512, "seed": seed})
+        move(api, store, ALIAS, OLD)
+        fill(server.models)
+        with pytest.raises(DiskFull, match="no room to move the alias"):
+            move(api, store, ALIAS, NEW)
+        assert digest(api, ALIAS) == digest(api, OLD)
+        assert store.torn() == []

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from orchestrator.runtime.runner import runners_of
 from orchestrator.units import MIB
 from tests.conftest import RunDeploy
 from tests.loop.answers import answer, chat
+from tests.real.disk import fill, small_disk
 from tests.real.registry import Registry
 from tests.real.server import RealServer, bare_environment
 from tests.real.tiny import TinyCatalog, TinyModel
@@ -33,24 +34,6 @@ def profile(tiny_catalog: TinyCatalog, tmp_path: Path) -> Path:
     catalog = json.dumps(str(tiny_catalog.path))
     path.write_text(f"catalog = {catalog}\nmin_tps = 0\nvalidation_s = 2\n")
     return path
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A tmpfs of that size; whoever may not mount fails, for CI counts on these tests."""
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def fill(folder: Path) -> None:
-    """Write until nothing more fits."""
-    with (folder / "ballast").open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(65536)):
-            pass
 
 
 def test_a_store_that_is_too_small_is_said_before_a_byte_moves(
