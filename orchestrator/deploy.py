@@ -190,7 +190,11 @@ def _brought_by(order: Order, seen: Survey, tag: str) -> str:
     """Return where the bytes of a tag in the store came from, if a deployment of ours knows."""
     ledger, host, found = Ledger(order.home.ledger), seen.server.host, seen.server.find(tag)
     known = (*ledger.in_use(host), *ledger.ended(host, _LOOK_BACK))
-    same = (d for d in known if found and (d["tag"], d["tag_digest"]) == (tag, found.digest))
+    same = (
+        d
+        for d in known
+        if found and d["tag"] == tag and found.digest in (d["tag_digest"], d["renewed_digest"])
+    )
     sources = (d["source"] for d in same if d["source"] != FOUND_THERE)
     return next(sources, FOUND_THERE)
 

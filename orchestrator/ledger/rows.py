@@ -15,7 +15,7 @@ Document = dict[str, Any]
 # Keys that the documents of deploy 0.1 lack.
 _NEW_KEYS: Document = {
     "tag_digest": None, "layers": None, "differences": [], "gap_s": None, "failure": None,
-    "rolled_back_from": None, "pulled_as": None,
+    "rolled_back_from": None, "pulled_as": None, "renewed_digest": None,
 }  # fmt: skip
 _COLUMNS = "SELECT id, state, document FROM deployments"
 

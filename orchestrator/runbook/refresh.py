@@ -6,11 +6,13 @@ from typing import Any
 
 from orchestrator.deploy import deploy
 from orchestrator.deployment import FOUND_THERE
+from orchestrator.ledger import Ledger
 from orchestrator.order import Order
 from orchestrator.progress import Progress
 from orchestrator.runbook.deployed import answering, deployed
 from orchestrator.source.registry import Registry
 from orchestrator.source.starter import Starter
+from orchestrator.survey import Survey
 
 _WISHES = ("context", "placement", "min_tps", "max_memory_bytes", "allow_licence")
 
@@ -27,10 +29,19 @@ def run(order: Order, progress: Progress) -> list[str]:
     # The starter is in no registry; and what somebody put there is not ours to overwrite.
     if serves["source"] not in (Starter.name, FOUND_THERE):
         Registry(seen.server, order.profile.registry).pull(serves["tag"], progress)
+        _note_renewed(order, seen, serves)
     document = deploy(order, progress)
     if not document["changed"]:
         return []
     return [f"{document['model']} serves instead of {serves['model']}"]
+
+
+def _note_renewed(order: Order, seen: Survey, serves: Mapping[str, Any]) -> None:
+    """Let the ledger know that these newer bytes are of our fetching, for the loop and `remove`."""
+    tag = seen.server.find(serves["tag"])
+    if tag and tag.digest != serves["tag_digest"]:
+        renewed = {**serves, "renewed_digest": tag.digest}
+        Ledger(order.home.ledger).note(serves["id"], renewed)
 
 
 def as_asked(order: Order, serves: Mapping[str, Any]) -> Order:
