@@ -1,5 +1,7 @@
 import json
 import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -136,13 +138,48 @@ def test_a_store_is_known_only_if_it_can_be_read(tmp_path: Path) -> None:
     assert Store.at(str(tmp_path)) is None
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_folders_closed_to_us(tmp_path: Path) -> None:
-    manifests = tmp_path / "manifests"
-    manifests.mkdir(mode=0o500)
-    readable = Store.at(str(tmp_path))
-    assert readable
-    assert not readable.writable
+NOBODY = 65534
 
-    manifests.chmod(0)
-    assert Store.at(str(tmp_path)) is None
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder below one that everybody may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def as_nobody(ask: Callable[[], bool]) -> bool:
+    """Ask in a child that is not root: root may read and write everything."""
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+        os._exit(0 if ask() else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "readable", "writable"),
+    [
+        pytest.param(0o777, True, True, id="open"),
+        pytest.param(0o555, True, False, id="read-only"),
+        pytest.param(0o000, False, False, id="closed"),
+    ],
+)
+def test_a_store_of_somebody_else_is_what_its_modes_allow(
+    open_folder: Path, mode: int, readable: bool, writable: bool
+) -> None:
+    open_folder.chmod(0o777)
+    (open_folder / "manifests").mkdir()
+    (open_folder / "manifests").chmod(mode)
+
+    def found() -> Store | None:
+        return Store.at(str(open_folder))
+
+    assert as_nobody(lambda: found() is not None) is readable
+    assert as_nobody(lambda: (store := found()) is not None and store.writable) is writable
+    (open_folder / "manifests").chmod(0o700)
