@@ -40,10 +40,10 @@ INSTANTS = (
     _at("orchestrator.source.download.Download.follow", "before", soak=True),
     _at("orchestrator.cli.terminal.Plain.advance", "before", 2),
     _at(f"{_SERVER}.copy", "before"),  # pulled under the registry's name
-    _at(f"{_SERVER}.copy", "after"),  # and under its own
+    _at(f"{_SERVER}.copy", "after", soak=True),  # and under its own
     _at(f"{_SERVER}.derive", "before", soak=True),
     _at(f"{_SERVER}.derive", "after"),
-    _at(f"{_SERVER}.load", "after"),
+    _at(f"{_SERVER}.load", "after", soak=True),
     _at("orchestrator.bench.request.Stopwatch.time", "after", 3),
     _at(f"{_SERVER}.chat_completion", "after", soak=True),
     _at("orchestrator.settle._enter", "before"),  # proven

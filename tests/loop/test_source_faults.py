@@ -112,7 +112,7 @@ def test_a_registry_that_is_gone_for_good_ends_the_pull_and_the_next_one_goes_on
     assert pulled.fetched_bytes < size - 8 * MB
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_minute_is_enough_to_know_that_it_is_gone(
     server: RealServer, relay: Relay, background: ThreadPoolExecutor
 ) -> None:
