@@ -6,6 +6,7 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 Basis = Literal["exact", "header", "layout", "listed"]
+DEFAULT_RULE = "llama.cpp"
 Kind = Literal["chat", "base", "code", "math", "vision", "embedding"]
 
 # ggml's block layouts: bytes of a block / elements in it (ggml.h, ggml-common.h).
@@ -24,7 +25,11 @@ class Architecture:
     `block_count` counts transformer layers; `attention_block_count` those that keep a KV cache
     (fewer in hybrids). `recurrent_state_bytes` is the f32 state of one sequence of a hybrid.
     `kv_lora_rank` above 0 means multi-head latent attention; `mla_cache` says that the file is
-    split so that the engine caches the latent instead of full heads.
+    split so that the engine caches the latent instead of full heads; `key_length_mla` and
+    `value_length_mla` are the heads of such a file, whose key_length is that of the latent.
+    `ssm_*` are the linear attention of hybrids, `vision_*` the tower of a model that sees,
+    `draft_block_count` the layers that predict further tokens and come after the last;
+    `fused_attention` says that query, key and value are one matrix (Qwen 1).
     """
 
     name: str
@@ -46,6 +51,26 @@ class Architecture:
     kv_lora_rank: int = 0
     rope_dimension_count: int = 0
     mla_cache: bool = False
+    q_lora_rank: int = 0
+    key_length_mla: int = 0
+    value_length_mla: int = 0
+    leading_dense_block_count: int = 0
+    expert_shared_feed_forward_length: int = 0
+    expert_bias: bool = False
+    rope_factor_count: int = 0
+    fused_attention: bool = False
+    ssm_conv_kernel: int = 0
+    ssm_inner_size: int = 0
+    ssm_state_size: int = 0
+    ssm_group_count: int = 0
+    ssm_time_step_rank: int = 0
+    draft_block_count: int = 0
+    vision_block_count: int = 0
+    vision_embedding_length: int = 0
+    vision_feed_forward_length: int = 0
+    vision_patch_size: int = 0
+    vision_position_count: int = 0
+    vision_deepstack_count: int = 0
 
     @property
     def layers(self) -> int:
@@ -64,7 +89,10 @@ class Weights:
     """Bytes of the tensors of one file: each tensor once, the header not counted.
 
     `per_layer` has block_count entries. `embedding_bytes` is token_embd, `output_bytes` is
-    output.weight with its norms (0 for the matrix when embeddings are tied).
+    output.weight with its norms (0 for the matrix when embeddings are tied). `vision_bytes` is the
+    tower that reads pictures, `draft_bytes` the layers that predict further tokens.
+    `expert_layer_bytes` is the part of each layer that experts take, empty in a model without;
+    `largest_expert_bytes` the largest of their tensors, which holds the experts of one layer.
     """
 
     total_bytes: int
@@ -72,6 +100,10 @@ class Weights:
     output_bytes: int
     per_layer_bytes: tuple[int, ...]
     basis: Basis
+    expert_layer_bytes: tuple[int, ...] = ()
+    largest_expert_bytes: int = 0
+    vision_bytes: int = 0
+    draft_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +112,8 @@ class Candidate:
 
     `file_bytes` is what is downloaded; `bytes_basis` is "exact" where a manifest was seen and
     "listed" where only the rounded size of the library's page is known. `tensor_bytes` is the file
-    without its header, where known. `released` is an ISO date. `weights` comes from a true header.
+    without its header, where known. `released` is an ISO date. `weights` comes from a true
+    header; `rule` names the kind of build that laid the file out (orchestrator.gguf.deviations).
     """
 
     tags: tuple[str, ...]
@@ -102,6 +135,7 @@ class Candidate:
     thinking: bool = False
     min_server_version: str | None = None
     weights: Weights | None = None
+    rule: str = DEFAULT_RULE
 
     @property
     def tag(self) -> str:

@@ -8,6 +8,7 @@ milliseconds: sources become indexes of one table, sizes of variants lose what t
 """
 
 import argparse
+import fnmatch
 import json
 import sys
 import tomllib
@@ -20,20 +21,25 @@ TARGET = SOURCE.parents[1] / "orchestrator" / "catalog"
 
 Table = dict[str, Any]
 
-# TOML key -> field of orchestrator.model.Architecture, where the two differ.
-RENAMED = {"name": "arch", "tied_embeddings": "tie_word_embeddings"}
+# Keys of the TOML that are fields of orchestrator.model.Architecture.
 DIRECT = (
     "block_count", "embedding_length", "feed_forward_length", "head_count", "head_count_kv",
     "key_length", "value_length", "vocab_size", "context_length", "expert_count",
     "expert_used_count", "expert_feed_forward_length", "kv_lora_rank", "rope_dimension_count",
+    "q_lora_rank", "leading_dense_block_count",
 )  # fmt: skip
+DEFAULT_RULE = "llama.cpp"
 FORBIDS_COMMERCE = {"LicenseRef-Qwen-Research", "LicenseRef-Tongyi-Qianwen-Research"}
 # What is told apart from `shape`, or follows from the variants (aliases, default quantization).
 TOLD = {
-    "name", "ollama_tag", "aliases", "default_quant", "variant", "source", "license", "modality",
-    "thinking", "released", "hf_repos", "gguf_repos", "base_model", "min_ollama",
+    "name", "arch", "ollama_tag", "aliases", "default_quant", "variant", "source", "license",
+    "modality", "thinking", "released", "hf_repos", "gguf_repos", "base_model", "min_ollama",
     "min_ollama_source", "parameters_total", "parameters_active", "kv_bytes_per_token_f16",
-    "recurrent_state_bytes_per_sequence_f32", *RENAMED.values(), *DIRECT,
+    "recurrent_state_bytes_per_sequence_f32", "tie_word_embeddings", "gguf_extra_output_weight",
+    "gguf_mla_split", "expert_shared_count", "expert_shared_feed_forward_length",
+    "expert_weights_bias", "rope_freqs", "mtp_in_gguf", "mtp_down_exps", "vision",
+    "linear_num_key_heads", "linear_key_head_dim", "linear_num_value_heads",
+    "linear_value_head_dim", "linear_conv_kernel_dim", *DIRECT,
 }  # fmt: skip
 
 
@@ -61,15 +67,54 @@ def architecture(model: Table) -> Table:
     numbers = {key: model.get(key) for key in DIRECT}
     interval = model.get("full_attention_interval")
     return drop_empty(
-        {field: model[key] for field, key in RENAMED.items()}
+        {"name": model["arch"], "tied_embeddings": tied(model)}
         | numbers
         | {
             "attention_block_count": model["block_count"] // interval if interval else None,
             "recurrent_state_bytes": model.get("recurrent_state_bytes_per_sequence_f32"),
             # Files converted before the engine split attn_kv_b keep full heads in the cache.
             "mla_cache": "kv_lora_rank" in model and model.get("gguf_mla_split", True),
+            "expert_shared_feed_forward_length": shared_expert(model),
+            "expert_bias": model.get("expert_weights_bias", False),
+            "rope_factor_count": model.get("rope_freqs"),
+            "draft_block_count": int(model.get("mtp_in_gguf", False)),
         }
+        | linear_attention(model)
+        | vision(model)
     )
+
+
+def tied(model: Table) -> bool:
+    """Say whether the files have one matrix for both ends; some builds wrote it twice."""
+    return bool(model["tie_word_embeddings"] and not model.get("gguf_extra_output_weight"))
+
+
+def shared_expert(model: Table) -> int:
+    """Return the width of the experts that every token passes, 0 without any."""
+    width = model.get("expert_shared_feed_forward_length")
+    return int(
+        width or model.get("expert_shared_count", 0) * model.get("expert_feed_forward_length", 0)
+    )
+
+
+def linear_attention(model: Table) -> Table:
+    """Return the sizes of a hybrid's linear attention, as GGUF's ssm keys name them."""
+    heads = model.get("linear_num_value_heads", 0)
+    return {
+        "ssm_conv_kernel": model.get("linear_conv_kernel_dim"),
+        "ssm_inner_size": heads * model.get("linear_value_head_dim", 0) or None,
+        "ssm_state_size": model.get("linear_key_head_dim"),
+        "ssm_group_count": model.get("linear_num_key_heads"),
+        "ssm_time_step_rank": heads or None,
+    }
+
+
+def vision(model: Table) -> Table:
+    """Return the sizes of the tower that reads pictures."""
+    tower = model.get("vision", {})
+    renamed = {"position_embeddings": "position_count", "deepstack_layers": "deepstack_count"}
+    told = ("block_count", "embedding_length", "feed_forward_length", "patch_size", *renamed)
+    return {f"vision_{renamed.get(key, key)}": tower.get(key) or None for key in told}
 
 
 def kind_of_model(model: Table) -> str:
@@ -99,12 +144,29 @@ def context_length(model: Table, variant: Table) -> int | None:
     return listed if differs else None
 
 
-def variant_row(model: Table, variant: Table, sources: Sources) -> Table:
+def build_of(variant: Table, builds: list[Table]) -> Table:
+    """Return what is known of who wrote the file: its rule, and whether its attention is fused."""
+    matching = (b for b in builds for glob in b["tags"] if fnmatch.filter(variant["tags"], glob))
+    build = next(matching, {})
+    rule = variant.get("quant_rule") or build.get("quant_rule", DEFAULT_RULE)
+    return {"layout": rule, "fused_attention": build.get("fused_attention")}
+
+
+def usual_rule(model: Table, builds: list[Table]) -> str:
+    """Return the rule by which most files of the model were laid out."""
+    files = [variant for variant in model["variant"] if variant["format"] == "gguf"]
+    rules: list[str] = [build_of(variant, builds)["layout"] for variant in files]
+    return max(sorted(set(rules)), key=rules.count, default=DEFAULT_RULE)
+
+
+def variant_row(model: Table, variant: Table, builds: list[Table], sources: Sources) -> Table:
     """Return one file: only what its model does not say already."""
     own, kind = kind_of_variant(variant, kind_of_model(model)), kind_of_model(model)
     tags = [tag.partition(":")[2] for tag in variant["tags"]]
     listed = variant["context_listed"]
     source = variant.get("bytes_source")
+    usual = usual_rule(model, builds)
+    build = {"layout": usual} if variant["format"] != "gguf" else build_of(variant, builds)
     return drop_empty(
         {
             "tags": sorted(tags, key=lambda tag: (tag == "latest", len(tag), tag)),
@@ -116,7 +178,6 @@ def variant_row(model: Table, variant: Table, sources: Sources) -> Table:
             "bytes_total": variant.get("bytes_total_manifest"),
             "tensor_bytes": variant.get("computed_tensor_bytes"),
             "tensor_count": variant.get("computed_tensor_count"),
-            "layout": variant.get("quant_rule"),
             "digest": variant.get("digest"),
             "as_of": variant.get("bytes_as_of"),
             "source": None if source is None else sources.index(source),
@@ -124,6 +185,8 @@ def variant_row(model: Table, variant: Table, sources: Sources) -> Table:
             "kind": own if own != kind else None,
             "context_length": context_length(model, variant),
             "context_listed": listed if listed != listed_context(model) else None,
+            "layout": build.get("layout") if build.get("layout") != usual else None,
+            "fused_attention": build.get("fused_attention"),
         }
     )
 
@@ -134,9 +197,9 @@ def listed_context(model: Table) -> str:
     return max(sorted(set(listed)), key=listed.count)
 
 
-def model_row(model: Table, sources: Sources) -> Table:
+def model_row(model: Table, builds: list[Table], sources: Sources) -> Table:
     """Return one model without its variants."""
-    why = model.get("min_ollama_source")
+    why, usual = model.get("min_ollama_source"), usual_rule(model, builds)
     return drop_empty(
         {
             "name": model["name"],
@@ -150,6 +213,7 @@ def model_row(model: Table, sources: Sources) -> Table:
             "parameters_active": model.get("parameters_active"),
             "kv_bytes_per_token": model["kv_bytes_per_token_f16"],
             "context_listed": listed_context(model),
+            "layout": usual if usual != DEFAULT_RULE else None,
             "min_server_version": model.get("min_ollama"),
             "min_server_version_source": None if why is None else sources.index(why),
             "base_model": model.get("base_model"),
@@ -174,15 +238,15 @@ def compact(value: object) -> str:
 
 def models_json(document: Table) -> str:
     """Return the text of models.json for the parsed models.toml."""
-    sources = Sources()
+    sources, builds = Sources(), document["build"]
     rows = []
     order = sorted(
         document["model"],
         key=lambda m: (m["name"].partition(":")[0], m["parameters_total"], m["name"]),
     )
     for model in order:
-        head = compact(model_row(model, sources))[:-1]
-        files = [variant_row(model, variant, sources) for variant in model["variant"]]
+        head = compact(model_row(model, builds, sources))[:-1]
+        files = [variant_row(model, variant, builds, sources) for variant in model["variant"]]
         files.sort(key=lambda row: row["tags"])
         rows.append(f'{head},"variants":{lines(files)}}}')
     former = [row | {"source": sources.index(row["source"])} for row in document["former_build"]]

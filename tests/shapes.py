@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog
 from orchestrator.era import ServerVersion
-from orchestrator.gguf.layout import spread
+from orchestrator.gguf.weigh import weights_of
 from orchestrator.machine import Machine
 from orchestrator.machine_file import from_json
 from orchestrator.memory import Run
@@ -69,7 +69,7 @@ def run_of(version: str, context: int = 4096, **settings: Any) -> Run:
 def load_of(tag: str, version: str = "0.9.3", context: int = 4096, **settings: Any) -> Load:
     found = CATALOG.find(tag)
     run = run_of(version, context, **settings)
-    return Load(shape=found.architecture, weights=spread(found), run=run)
+    return Load(shape=found.architecture, weights=weights_of(found), run=run)
 
 
 def uneven(shape: Architecture, sizes: list[int], embedding: int, output: int) -> Weights:

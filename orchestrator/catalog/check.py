@@ -7,7 +7,8 @@ from typing import Any, TypeVar, get_args
 
 from orchestrator.catalog.document import rows, tags_of
 from orchestrator.errors import InvalidInput
-from orchestrator.model import BITS_PER_WEIGHT, Architecture, Kind, ModelRef
+from orchestrator.gguf.deviations import DEVIATIONS
+from orchestrator.model import BITS_PER_WEIGHT, DEFAULT_RULE, Architecture, Kind, ModelRef
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ def _check_model(model: dict[str, Any], sources: int, path: str) -> None:
         _texts(model.get(key, []), f"{path}.{key}")
     _typed(model.get("shape", {}), dict, f"{path}.shape")
     _check_kind(model, path)
+    _check_layout(model, path)
     for i, cited in enumerate(_typed(model.get("sources", []), list, f"{path}.sources")):
         _check_source(cited, sources, f"{path}.sources[{i}]")
     _check_source(
@@ -102,6 +104,11 @@ def _check_name(name: str, path: str) -> None:
 def _check_kind(row: dict[str, Any], path: str) -> None:
     if row.get("kind", "chat") not in get_args(Kind):
         raise _invalid(f"{path}.kind", f"is {row['kind']!r}; it must be one of {get_args(Kind)}")
+
+
+def _check_layout(row: dict[str, Any], path: str) -> None:
+    if _typed(row.get("layout", DEFAULT_RULE), str, f"{path}.layout") not in DEVIATIONS:
+        raise _invalid(f"{path}.layout", f"is {row['layout']!r}; known: {', '.join(DEVIATIONS)}")
 
 
 def _check_source(cited: object, sources: int, path: str) -> None:
@@ -140,10 +147,12 @@ def _check_variant(variant: dict[str, Any], sources: int, path: str) -> None:
     digest = _typed(variant.get("digest", "sha256:" + "0" * 64), str, f"{path}.digest")
     if not _DIGEST.fullmatch(digest):
         raise _invalid(f"{path}.digest", f"is {digest!r}; it must be sha256: and 64 hex digits")
-    for key in ("id", "as_of", "layout", "context_listed"):
+    for key in ("id", "as_of", "context_listed"):
         _typed(variant.get(key, ""), str, f"{path}.{key}")
+    _typed(variant.get("fused_attention", False), bool, f"{path}.fused_attention")
     _check_source(variant.get("source"), sources, f"{path}.source")
     _check_kind(variant, path)
+    _check_layout(variant, path)
 
 
 def _check_former(row: dict[str, Any], sources: int, path: str) -> None:

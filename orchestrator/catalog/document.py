@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from orchestrator.model import Architecture, Basis, Candidate
+from orchestrator.model import DEFAULT_RULE, Architecture, Basis, Candidate
 
 Row = dict[str, Any]
 
@@ -33,8 +33,7 @@ def candidates(document: Row) -> Iterator[Candidate]:
 
 
 def _candidates_of(model: Row) -> Iterator[Candidate]:
-    numbers = model["architecture"]
-    architecture = _architecture(numbers)
+    shapes = _Shapes(model["architecture"])
     common: Row = {
         "model": model["name"],
         "family": model.get("family") or model["name"].rpartition(":")[0],
@@ -46,16 +45,13 @@ def _candidates_of(model: Row) -> Iterator[Candidate]:
         "thinking": model.get("thinking", False),
         "min_server_version": model.get("min_server_version"),
     }
-    kind = model.get("kind", "chat")
+    kind, rule = model.get("kind", "chat"), model.get("layout", DEFAULT_RULE)
     for variant in model["variants"]:
         get = variant.get
-        window = get("context_length")
         size, basis = file_bytes(variant)
         yield Candidate(
             tags=tags_of(model, variant),
-            architecture=(
-                _architecture(numbers | {"context_length": window}) if window else architecture
-            ),
+            architecture=shapes[get("context_length"), get("fused_attention", False)],
             kind=get("kind", kind),
             quantization=variant["quant"],
             format=get("format", "gguf"),
@@ -63,12 +59,22 @@ def _candidates_of(model: Row) -> Iterator[Candidate]:
             bytes_basis=basis,
             tensor_bytes=get("tensor_bytes"),
             digest=get("digest"),
+            rule=get("layout", rule),
             **common,
         )
 
 
-def _architecture(numbers: Row) -> Architecture:
-    return Architecture(**{name: numbers[name] for name in _ARCHITECTURE if name in numbers})
+class _Shapes(dict[tuple[int | None, bool], Architecture]):
+    """The shapes of one model's files, by what a file says of its own: window, fused attention."""
+
+    def __init__(self, numbers: Row) -> None:
+        self._numbers = {name: numbers[name] for name in _ARCHITECTURE if name in numbers}
+
+    def __missing__(self, own: tuple[int | None, bool]) -> Architecture:
+        window, fused = own
+        numbers = self._numbers | ({"context_length": window} if window else {})
+        self[own] = found = Architecture(**numbers | ({"fused_attention": True} if fused else {}))
+        return found
 
 
 def file_bytes(variant: Row) -> tuple[int, Basis]:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from orchestrator.catalog.document import Row, file_bytes, tags_of
+from orchestrator.model import DEFAULT_RULE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +66,7 @@ def model_facts(document: Row, model: Row, variant: Row) -> ModelFacts:
         kv_bytes_per_token=model.get("kv_bytes_per_token"),
         header_bytes=None if tensor_bytes is None else file_bytes(variant)[0] - tensor_bytes,
         tensor_count=variant.get("tensor_count"),
-        tensor_layout=variant.get("layout"),
+        tensor_layout=variant.get("layout", model.get("layout", DEFAULT_RULE)),
         bytes_as_of=variant.get("as_of"),
         sources=tuple(table[i] for i in dict.fromkeys(cited)),
         min_server_version_source=None if why is None else table[why],

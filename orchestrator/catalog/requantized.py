@@ -5,14 +5,16 @@ from itertools import product, takewhile
 
 from orchestrator.catalog.lookup import Catalog
 from orchestrator.errors import InvalidInput
-from orchestrator.gguf.layout import at_quantization
-from orchestrator.model import BITS_PER_WEIGHT, Candidate
+from orchestrator.gguf.layout import laid_out
+from orchestrator.gguf.weigh import header_bytes
+from orchestrator.model import BITS_PER_WEIGHT, DEFAULT_RULE, Candidate
 
 
 def requantized(catalog: Catalog, candidate: Candidate, wish: str) -> Candidate:
-    """Return the same model at another quantization: the library's file of it, or by rule.
+    """Return the same model at another quantization: the library's file of it, or its layout.
 
-    Case does not matter. Raises InvalidInput: ggml has no such quantization.
+    Case does not matter. Raises InvalidInput: ggml has no such quantization, or the tensors of the
+    architecture are not known.
     """
     name = wish.upper()
     if name not in BITS_PER_WEIGHT:
@@ -20,16 +22,29 @@ def requantized(catalog: Catalog, candidate: Candidate, wish: str) -> Candidate:
         raise InvalidInput(f"--quantize {wish}: unknown quantization", hint=f"one of: {known}")
     if twin := _twin(catalog, candidate, name):
         return twin
-    size = at_quantization(candidate, name)
+    tensors = laid_out(candidate.architecture, name).total_bytes
     return replace(
         candidate,
         quantization=name,
-        file_bytes=size,
-        tensor_bytes=size,
+        file_bytes=tensors + _header_bytes(catalog, candidate),
+        tensor_bytes=tensors,
         bytes_basis="layout",
         digest=None,
         weights=None,
+        rule=DEFAULT_RULE,
     )
+
+
+def _header_bytes(catalog: Catalog, candidate: Candidate) -> int:
+    """Return the header's length: that of a file of the same model, since it is the tokenizer."""
+    if candidate.weights:
+        return candidate.file_bytes - candidate.weights.total_bytes
+    known = (
+        c.file_bytes - c.tensor_bytes
+        for c in (candidate, *catalog.candidates)
+        if c.model == candidate.model and c.tensor_bytes and c.bytes_basis == "exact"
+    )
+    return next(known, header_bytes(candidate.architecture))
 
 
 def _twin(catalog: Catalog, candidate: Candidate, quantization: str) -> Candidate | None:

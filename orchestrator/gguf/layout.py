@@ -1,50 +1,110 @@
-"""How the bytes of a file are spread over embedding, layers and output when no header was read."""
+"""The tensors of a file and the bytes of its parts, by architecture, quantization and build."""
 
-from orchestrator.model import BITS_PER_WEIGHT, Architecture, Candidate, Weights
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
 
-# llama.cpp keeps output.weight (or the tied token_embd) at Q6_K in every mixture below Q6_K, and
-# the token embedding at the base type (llama-quant.cpp).
-_BASE_BITS = {
-    "Q2_K": 2.625, "Q3_K_S": 3.4375, "Q3_K_M": 3.4375, "Q3_K_L": 3.4375, "Q4_0": 4.5,
-    "Q4_1": 5.0, "Q4_K_S": 4.5, "Q4_K_M": 4.5, "Q5_0": 5.5, "Q5_1": 6.0, "Q5_K_S": 5.5,
-    "Q5_K_M": 5.5, "Q6_K": 6.5625, "Q8_0": 8.5,
-}  # fmt: skip
-_OUTPUT_BITS = 6.5625
-_HEADER_BYTES_PER_TOKEN = 40  # tokenizer entries; seen: 39 (qwen), 41 (deepseek), 61 (llama 3)
-
-
-def spread(candidate: Candidate) -> Weights:
-    """Return the weights of a catalogue entry: the total as known, the split by rule."""
-    if candidate.weights:
-        return candidate.weights
-    shape = candidate.architecture
-    total = candidate.tensor_bytes
-    if total is None:
-        total = max(0, candidate.file_bytes - shape.vocab_size * _HEADER_BYTES_PER_TOKEN)
-    return split(shape, candidate.quantization, total, candidate)
+from orchestrator.gguf.deviations import deviation
+from orchestrator.gguf.mixture import LayerTypes, Mixture
+from orchestrator.gguf.tensors import (
+    EXPERTS,
+    Block,
+    Slot,
+    block_slots,
+    blocks,
+    draft_block,
+    draft_end_slots,
+    end_slots,
+)
+from orchestrator.gguf.types import Tensor, stored_bytes
+from orchestrator.gguf.vision import vision_slots
+from orchestrator.model import DEFAULT_RULE, Architecture, Weights
 
 
-def split(shape: Architecture, quantization: str, total: int, candidate: Candidate) -> Weights:
-    """Spread `total` bytes evenly over the layers beside embedding and output matrix."""
-    cells = shape.vocab_size * shape.embedding_length
-    base = _BASE_BITS.get(quantization, BITS_PER_WEIGHT.get(quantization, 16.0))
-    output_bits = max(base, _OUTPUT_BITS)
-    embedding = int(cells * (output_bits if shape.tied_embeddings else base) / 8)
-    output = 4 * shape.embedding_length
-    output += 0 if shape.tied_embeddings else int(cells * output_bits / 8)
-    embedding = min(embedding, total)
-    output = min(output, total - embedding)
-    each = (total - embedding - output) // shape.block_count
+def layout(shape: Architecture, quantization: str, rule: str = DEFAULT_RULE) -> tuple[Tensor, ...]:
+    """Return the tensors of the file that this architecture makes at a quantization.
+
+    `rule` names the kind of build (orchestrator.gguf.deviations). Raises InvalidInput: an
+    architecture, a quantization or a rule that is not known, by name.
+    """
+    return tuple(_tensors(_mixture(shape, quantization, rule)))
+
+
+def _mixture(shape: Architecture, quantization: str, rule: str) -> Mixture:
+    return Mixture(shape, quantization, deviation(rule))
+
+
+def _tensors(mixture: Mixture) -> Iterator[Tensor]:
+    shape = mixture.shape
+    for slot in end_slots(shape):
+        yield _tensor("", slot, mixture.end_type(slot))
+    for i, block in enumerate(blocks(shape)):
+        types = mixture.layer(i)
+        for slot in block_slots(shape, block):
+            yield _tensor(f"blk.{i}.", slot, mixture.type_of(slot, types))
+    for i in range(shape.draft_block_count):
+        for slot, kind in _draft(mixture, i):
+            yield _tensor(f"blk.{shape.block_count + i}.", slot, kind)
+    for slot in vision_slots(shape):
+        yield _tensor("", slot, mixture.vision_type(slot))
+
+
+def _tensor(prefix: str, slot: Slot, kind: str) -> Tensor:
+    return Tensor(name=prefix + slot.name, type=kind, shape=slot.shape)
+
+
+def _draft(mixture: Mixture, index: int) -> Iterator[tuple[Slot, str]]:
+    shape = mixture.shape
+    types = mixture.layer(shape.block_count + index)
+    for slot in (*block_slots(shape, draft_block(shape)), *draft_end_slots(shape)):
+        yield slot, mixture.type_of(slot, types, draft=True)
+
+
+@lru_cache(maxsize=2048)
+def laid_out(shape: Architecture, quantization: str, rule: str = DEFAULT_RULE) -> Weights:
+    """Return the bytes of every part of the layout; what `layout` lists, summed.
+
+    Layers of one kind are counted once: a plan asks this of hundreds of files.
+    """
+    mixture = _mixture(shape, quantization, rule)
+    known: dict[tuple[Block, LayerTypes], _Layer] = {}
+    layers = []
+    for i, block in enumerate(blocks(shape)):
+        types = mixture.layer(i)
+        layer = known.get((block, types))
+        if layer is None:
+            typed = [(s, mixture.type_of(s, types)) for s in block_slots(shape, block)]
+            layer = known[block, types] = _layer(typed)
+        layers.append(layer)
+    table, *ends = ((slot, mixture.end_type(slot)) for slot in end_slots(shape))
+    embedding, output = _sum([table]), _sum(ends)
+    draft = sum(_sum(_draft(mixture, i)) for i in range(shape.draft_block_count))
+    vision = _sum((slot, mixture.vision_type(slot)) for slot in vision_slots(shape))
     return Weights(
-        total_bytes=total,
+        total_bytes=sum([layer.size for layer in layers]) + embedding + output + draft + vision,
         embedding_bytes=embedding,
         output_bytes=output,
-        per_layer_bytes=(each,) * shape.block_count,
-        basis=candidate.bytes_basis,
+        per_layer_bytes=tuple([layer.size for layer in layers]),
+        basis="layout",
+        expert_layer_bytes=tuple([sum(e.experts) for e in layers]) if shape.expert_count else (),
+        largest_expert_bytes=max([max(e.experts, default=0) for e in layers]),
+        draft_bytes=draft,
+        vision_bytes=vision,
     )
 
 
-def at_quantization(candidate: Candidate, quantization: str) -> int:
-    """Return the bytes of a candidate's tensors laid out at another quantization (by rule)."""
-    bits = BITS_PER_WEIGHT[quantization]
-    return int(candidate.parameters_total * bits / 8)
+class _Layer(NamedTuple):
+    """Bytes of a layer, and those of each tensor of experts in it."""
+
+    size: int
+    experts: tuple[int, ...]
+
+
+def _layer(typed: list[tuple[Slot, str]]) -> _Layer:
+    experts = [pair for pair in typed if pair[0].name.endswith(EXPERTS)]
+    return _Layer(_sum(typed), tuple(_sum([pair]) for pair in experts))
+
+
+def _sum(typed: Iterable[tuple[Slot, str]]) -> int:
+    return sum([stored_bytes(kind, prod(slot.shape)) for slot, kind in typed])

@@ -18,6 +18,7 @@ _TYPES: dict[int, tuple[str, int, int]] = {
     30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
 }  # fmt: skip
 _BY_NAME = {name: (block, size) for name, block, size in _TYPES.values()}
+_ALIGNMENT = 32  # general.alignment's default, at which every tensor of a file begins
 
 # general.file_type -> the name that Ollama and llama.cpp show (llama.h, enum llama_ftype).
 FILE_TYPES = {
@@ -42,6 +43,17 @@ class Tensor:
             raise InvalidInput(f"tensor {self.name}: unknown type {self.type}")
         block, block_bytes = _BY_NAME[self.type]
         return prod(self.shape) // block * block_bytes
+
+
+def block_elements(name: str) -> int:
+    """Return how many elements of a row one block of this type packs together."""
+    return _BY_NAME[name][0]
+
+
+def stored_bytes(name: str, elements: int) -> int:
+    """Return the bytes that a tensor takes in a file: up to where the next one may begin."""
+    block, block_bytes = _BY_NAME[name]
+    return -(-(elements // block * block_bytes) // _ALIGNMENT) * _ALIGNMENT
 
 
 def type_name(number: int) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.catalog import Catalog
 from orchestrator.catalog.check import check
+from orchestrator.gguf.deviations import DEVIATIONS
 from orchestrator.model import BITS_PER_WEIGHT, Architecture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,8 +85,45 @@ def test_no_fact_of_a_model_is_lost() -> None:
             assert facts.hf_repos == tuple(source["hf_repos"])
             assert candidate.architecture.block_count == source["block_count"]
             assert candidate.architecture.feed_forward_length == source["feed_forward_length"]
-            told = {"expert_shared_count", "leading_dense_block_count", "linear_num_value_heads"}
+            told = {"expert_gating_func", "expert_group_count", "rope_freq_base"}
             assert all(facts.shape[key] == source[key] for key in told & source.keys())
+
+
+@pytest.mark.parametrize("source", MODELS, ids=[m["name"] for m in MODELS])
+def test_the_shapes_that_the_tensors_need_are_those_of_the_source(source: dict[str, Any]) -> None:
+    shape = CATALOG.find(source["variant"][0]["tags"][0]).architecture
+    tower, heads = source.get("vision", {}), source.get("linear_num_value_heads", 0)
+    shared = source.get("expert_shared_count", 0) * source.get("expert_feed_forward_length", 0)
+    assert shape.tied_embeddings is (
+        source["tie_word_embeddings"] and not source.get("gguf_extra_output_weight", False)
+    )
+    assert shape.q_lora_rank == source.get("q_lora_rank", 0)
+    assert shape.leading_dense_block_count == source.get("leading_dense_block_count", 0)
+    assert shape.expert_bias is source.get("expert_weights_bias", False)
+    assert shape.expert_shared_feed_forward_length == (
+        source.get("expert_shared_feed_forward_length", shared)
+    )
+    assert shape.rope_factor_count == source.get("rope_freqs", 0)
+    assert shape.draft_block_count == source.get("mtp_in_gguf", False)
+    assert shape.ssm_time_step_rank == heads
+    assert shape.ssm_inner_size == heads * source.get("linear_value_head_dim", 0)
+    assert shape.ssm_group_count == source.get("linear_num_key_heads", 0)
+    assert shape.vision_block_count == tower.get("block_count", 0)
+    assert shape.vision_deepstack_count == tower.get("deepstack_layers", 0)
+
+
+def test_the_rule_of_a_build_comes_from_the_file_then_from_its_tags() -> None:
+    rules = {c.tag: c.rule for c in CATALOG.candidates}
+    for source in MODELS:
+        for variant in source["variant"]:
+            if rule := variant.get("quant_rule"):
+                assert CATALOG.find(variant["tags"][0]).rule == rule
+    assert rules["deepseek-r1:7b"] == "llama.cpp"
+    assert rules["qwen3:8b-q8_0"] == "ollama-attn_v-f16"
+    assert rules["qwen3:4b-instruct"] == "llama.cpp", "a later build than qwen3:4b-q8_0"
+    assert CATALOG.find("qwen:7b-chat-q4_K_M").architecture.fused_attention
+    assert not CATALOG.find("qwen:7b-chat-v1.5-q4_K_M").architecture.fused_attention
+    assert {c.rule for c in CATALOG.candidates} == set(DEVIATIONS)
 
 
 def kv_bytes_per_token(shape: Architecture) -> int:

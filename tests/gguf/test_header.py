@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidInput
+from orchestrator.gguf.facts import candidate_of
 from orchestrator.gguf.header import LIMIT_BYTES, ArrayLength, Header, read
+from orchestrator.gguf.layout import layout
 from orchestrator.gguf.types import Tensor
+from tests.shapes import TINY
+from tests.source.files import gguf_header, keys_of
 
 HUGE = 2**63
+# The key that decides where data begins, as a u64: what follows is its value.
+ALIGNMENT = struct.pack("<Q", 17) + b"general.alignment" + struct.pack("<I", 10)
 
 
 def number(value: int) -> bytes:
@@ -112,8 +119,11 @@ def test_the_reader_of_the_gguf_package_agrees(tmp_path: Path) -> None:
         pytest.param(b"GG", "ends at byte 0", id="shorter-than-the-magic"),
         pytest.param(head(magic=b"PK\x03\x04"), "not a GGUF file: it starts with", id="zip"),
         pytest.param(head(magic=b"FUGG"), "not a GGUF file", id="other-byte-order"),
-        pytest.param(head(version=1), "GGUF version 1", id="version-1"),
-        pytest.param(head(version=0x03000000), "GGUF version", id="big-endian"),
+        pytest.param(head(version=1), "GGUF version 1; versions 2 and 3", id="version-1"),
+        pytest.param(head(version=0x03000000), "GGUF version 3 in big-endian", id="big-endian"),
+        pytest.param(head(version=0x01000000), "version 1 in big-endian", id="big-endian-1"),
+        pytest.param(head(version=9), "GGUF version 9", id="version-9"),
+        pytest.param(head(keys=1) + ALIGNMENT + number(0), "general.alignment", id="alignment"),
         pytest.param(head(tensors=HUGE), f"{HUGE} tensors, more than", id="tensor-count"),
         pytest.param(head(keys=HUGE), f"{HUGE} keys, more than", id="key-count"),
         pytest.param(head(keys=65536), "the file ends", id="more-keys-than-file"),
@@ -150,6 +160,41 @@ def test_the_reader_of_the_gguf_package_agrees(tmp_path: Path) -> None:
 def test_a_hostile_file_is_one_clear_error(data: bytes, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         of(data)
+
+
+def strings_of_letters() -> bytes:
+    """Return 60 MB of strings: as text they take four times as much."""
+    return head(keys=60) + b"".join(
+        text(f"k{n}") + kind(8) + number(2**20) + b"\xff" * 2**20 for n in range(60)
+    )
+
+
+def lists_of_bytes() -> bytes:
+    """Return 30 MB of short arrays: a list of numbers takes eight times the bytes of the file."""
+    one = kind(9) + kind(0) + number(1000) + b"\xff" * 1000
+    return head(keys=30_000) + b"".join(text(f"key {n:05}") + one for n in range(30_000))
+
+
+def lists_and_tensors() -> bytes:
+    """Return as many large numbers as may be kept, and a long table behind them."""
+    one = kind(9) + kind(10) + number(1000) + b"\x7f" * 8000
+    numbers = b"".join(text(f"key {n:05}") + one for n in range(1170))
+    shape = kind(4) + b"\x7f" * 32
+    table = b"".join(text(f"{n:05}") + shape + kind(0) + number(n) for n in range(65_000))
+    return head(keys=1170, tensors=65_000) + numbers + table
+
+
+@pytest.mark.parametrize("made", [strings_of_letters, lists_of_bytes, lists_and_tensors])
+def test_what_is_kept_never_takes_more_memory_than_the_limit(made: Callable[[], bytes]) -> None:
+    stream = io.BytesIO(made())
+    tracemalloc.start()
+    try:
+        with suppress(InvalidInput):
+            read(stream)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most <= LIMIT_BYTES
 
 
 class Endless(io.RawIOBase):
@@ -198,6 +243,39 @@ def test_noise_after_a_good_start_never_ends_in_another_error(noise: bytes) -> N
     stream: BinaryIO = io.BytesIO(head(tensors=3, keys=3) + noise)
     with suppress(InvalidInput):
         read(stream)
+
+
+@pytest.fixture(scope="module")
+def small() -> bytes:
+    """The header of a whole small model, and nothing behind it."""
+    data, _ = gguf_header(keys_of(TINY, "Q4_K_M", 20), layout(TINY, "Q4_K_M"))
+    return data
+
+
+@settings(deadline=None, max_examples=2000)
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
+def test_any_byte_changed_is_an_error_of_ours_or_another_model(
+    place: float, value: int, small: bytes
+) -> None:
+    changed = bytearray(small)
+    changed[int(place * len(small))] = value
+    with suppress(InvalidInput):
+        candidate_of("a.gguf", of(bytes(changed)), 10**6)
+
+
+@settings(deadline=None, max_examples=200)
+@given(place=st.floats(0, 1, exclude_max=True))
+def test_a_header_cut_at_any_byte_is_told(place: float, small: bytes) -> None:
+    whole = of(small).size_bytes
+    with pytest.raises(InvalidInput, match="the file ends at byte"):
+        of(small[: int(place * whole)])
+
+
+def test_the_end_of_the_data_is_where_the_last_tensor_ends(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gguf", fill)
+    with path.open("rb") as stream:
+        found = read(stream)
+    assert found.size_bytes < found.file_bytes <= path.stat().st_size < found.file_bytes + 32
 
 
 @settings(deadline=None, max_examples=60)

