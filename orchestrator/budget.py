@@ -26,7 +26,7 @@ class Budget:
     @property
     def bytes(self) -> int:
         """The figure to show: the cards' memory, or the host's without cards, under the cap."""
-        free = sum(c.free_bytes for c in self.cards) if self.cards else self.host_bytes
+        free = sum(c.budget_bytes for c in self.cards) if self.cards else self.host_bytes
         return free if self.cap_bytes is None else min(free, self.cap_bytes)
 
 
@@ -59,7 +59,7 @@ def beside(machine: Machine, wanted: Estimate) -> bool:
     if machine.server.settings.max_loaded_models == 1:
         return False
     now = budget(replace(machine, server=replace(machine.server, loaded=())), None)
-    free = {card.index: card.free_bytes for card in now.cards}
+    free = {card.index: card.budget_bytes for card in now.cards}
     on_cards = all(d.bytes <= free.get(d.index, 0) for d in wanted.devices)
     return on_cards and wanted.host_bytes <= now.host_bytes
 
@@ -76,11 +76,18 @@ def _host_reserve(machine: Machine, *, shared: bool) -> int:
 def _card(card: Accelerator, host: int, held: int) -> Card:
     metal, total = card.vendor == "apple", card.memory_total_bytes
     if card.unified_memory:
-        free = min(host, total) if total else host
-        return Card(index=card.index, free_bytes=free, metal=metal, unified=True)
+        ours = min(host, total) if total else host
+        # Metal's grant is never refreshed: the server plans with all of it, whatever is in use.
+        free = total if metal and total else ours
+        reserve = max(0, free - ours)
+        return Card(
+            index=card.index, free_bytes=free, reserve_bytes=reserve, metal=metal, unified=True
+        )
     known = card.memory_free_bytes if card.memory_free_bytes is not None else (total or 0)
     free = min(known + held, total) if total else known + held
-    return Card(index=card.index, free_bytes=max(0, free - _card_reserve(card)), metal=metal)
+    return Card(
+        index=card.index, free_bytes=max(0, free), reserve_bytes=_card_reserve(card), metal=metal
+    )
 
 
 def _card_reserve(card: Accelerator) -> int:

@@ -1,12 +1,12 @@
 """Memory and speed of one model in one placement: what a plan promises and a bench grades."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator import memory
+from orchestrator import compute, memory
+from orchestrator.engine import Engine
 from orchestrator.machine import Machine
-from orchestrator.memory import Run
 from orchestrator.model import Architecture, Target
 from orchestrator.placement import Load, Placement, Share
 from orchestrator.speed import Speed, predict
@@ -80,6 +80,7 @@ class Estimate:
             "devices": [{"index": d.index, "bytes": d.bytes} for d in self.devices],
             "host_bytes": self.host_bytes,
             "layers": shape.layers,
+            "gpu_layers": self.placement.gpu_layers,
             "per_layer": [
                 {"index": i, "weights_bytes": w, "kv_cache_bytes": k}
                 for i, (w, k) in enumerate(zip(layers, kv, strict=True))
@@ -87,7 +88,7 @@ class Estimate:
             "basis": {
                 "weights": self.load.weights.basis,
                 "kv_cache": kv_basis(shape),
-                "compute": compute_basis(shape, run)
+                "compute": compute_basis(self.load)
                 + (resident if self.resident_bytes is not None else ""),
             },
         }
@@ -105,19 +106,14 @@ def estimate(
     """Add up what `load` takes in `placement`; speed only when a machine is given."""
     shape, run, weights = load.shape, load.run, load.weights
     kv_layers = memory.kv_by_layer(shape, run)
-    first = shape.block_count - sum(s.layers for s in placement.shares)
-    host_weights = weights.total_bytes - sum(weights.per_layer_bytes[first:])
-    host_weights -= weights.output_bytes if any(s.output for s in placement.shares) else 0
-    host_kv = sum(kv_layers[:first])
-    parts = []
-    for share in placement.shares:  # layers are offloaded from the last one on, in order of cards
-        parts.append(_card(load, placement, share, slice(first, first + share.layers), kv_layers))
-        first += share.layers
-    compute_host = memory.output_buffer_bytes(shape, run)
+    parts = tuple(_cards(load, placement, kv_layers))
+    host_weights = _host_weights(load, placement) + _repacked(load, placement, machine)
+    host_kv = sum(kv_layers) - sum(p.kv for p in parts)
+    compute_host = compute.output_bytes(shape, run)
     if placement.kind == "cpu":
-        compute_host += memory.compute_bytes(shape, run, "cpu")
+        compute_host += compute.device_bytes(shape, run, "cpu")
     else:
-        compute_host += memory.host_compute_bytes(shape, run, len(placement.shares))
+        compute_host += compute.host_bytes(shape, run, len(placement.shares))
     resident = None
     if placement.kind == "cpu":
         resident = memory.resident_bytes(shape, run, weights, prompt_tokens)
@@ -153,24 +149,66 @@ class _CardParts:
         return self.weights + self.kv + self.compute + self.overhead
 
 
-def _card(
-    load: Load, placement: Placement, share: Share, layers: slice, kv_layers: Sequence[int]
-) -> _CardParts:
-    """Bytes of one card that holds these layers."""
-    shape, run = load.shape, load.run
-    weights = sum(load.weights.per_layer_bytes[layers])
-    weights += load.output_bytes if share.output else 0
-    compute = memory.compute_bytes(shape, run, load.device)
-    if placement.kind == "gpu" and len(placement.shares) > 1:
-        compute += memory.pipeline_bytes(shape, run)
-    if placement.kind == "split" and share is placement.shares[0]:
-        compute = max(compute, memory.staging_bytes(shape, run, load.weights))
-    return _CardParts(
-        weights=weights,
-        kv=sum(kv_layers[layers]),
-        compute=compute,
-        overhead=memory.DRIVER_CONTEXT_BYTES,
+def _host_weights(load: Load, placement: Placement) -> int:
+    """Bytes of what no card holds; a tied embedding lies on the host and on the card."""
+    weights = load.weights
+    on_cards = sum(sum(weights.per_layer_bytes[layers]) for _, layers in _slices(load, placement))
+    experts = sum(
+        _experts_on_host(load, share, layers) for share, layers in _slices(load, placement)
     )
+    output = weights.output_bytes + weights.vision_bytes
+    held = output if any(s.output for s in placement.shares) else 0
+    return weights.total_bytes - on_cards - held + experts
+
+
+_AMX_SHARE = 0.02  # by which its tiles of K-quants are larger (0.32.0, one log)
+
+
+def _repacked(load: Load, placement: Placement, machine: Machine | None) -> int:
+    """What a processor with AMX takes beside the weights: larger tiles, tied embeddings twice."""
+    amx = machine is not None and "amx_int8" in machine.host.isa
+    if not amx or placement.kind != "cpu" or load.engine is not Engine.LLAMA_SERVER:
+        return 0
+    again = load.weights.embedding_bytes if load.shape.tied_embeddings else 0
+    return again + int(_AMX_SHARE * load.weights.total_bytes)
+
+
+def _slices(load: Load, placement: Placement) -> Iterator[tuple[Share, slice]]:
+    """The layers of each card: the last ones of the model, in the order of the cards."""
+    first = load.shape.block_count - sum(s.layers for s in placement.shares)
+    for share in placement.shares:
+        yield share, slice(first, first + share.layers)
+        first += share.layers
+
+
+def _experts_on_host(load: Load, share: Share, layers: slice) -> int:
+    """Bytes of the experts that a card's last layers leave on the host."""
+    if not share.expert_layers:
+        return 0
+    return sum(load.weights.expert_layer_bytes[layers][-share.expert_layers :])
+
+
+def _cards(load: Load, placement: Placement, kv_layers: Sequence[int]) -> Iterator[_CardParts]:
+    for share, layers in _slices(load, placement):
+        held = sum(load.weights.per_layer_bytes[layers]) - _experts_on_host(load, share, layers)
+        yield _CardParts(
+            weights=held + (load.output_bytes if share.output else 0),
+            kv=sum(kv_layers[layers]),
+            compute=_card_compute(load, placement, share),
+            overhead=memory.DRIVER_CONTEXT_BYTES,
+        )
+
+
+def _card_compute(load: Load, placement: Placement, share: Share) -> int:
+    """Compute buffer of one card, with what it stages of weights that lie on the host."""
+    shape, run = load.shape, load.run
+    several = placement.kind == "gpu" and len(placement.shares) > 1
+    each = compute.card_bytes(shape, run, load.device, several=several, output=share.output)
+    if placement.kind != "split" or share is not placement.shares[0]:
+        return each
+    each += compute.borrowed_bytes(shape, run, load.weights, load.device)
+    output_on_host = not any(s.output for s in placement.shares)
+    return max(each, compute.staging_bytes(shape, run, load.weights)) if output_on_host else each
 
 
 def kv_basis(shape: Architecture) -> str:
@@ -182,9 +220,10 @@ def kv_basis(shape: Architecture) -> str:
     return "grouped-query attention (exact)"
 
 
-def compute_basis(shape: Architecture, run: Run) -> str:
-    """Say how well the compute formula is verified for this shape and version."""
+def compute_basis(load: Load) -> str:
+    """Say by which engine's formula, and how well it is verified there."""
+    shape, run, engine = load.shape, load.run, load.engine
     flash = "on" if run.flash_attention else "off"
-    where = f"formula of Ollama {run.version}, flash attention {flash}"
-    proven = shape.name in ("qwen2", "llama") and run.version.numbers < (0, 30, 0)
+    where = f"formula of Ollama {run.version} ({engine.value}), flash attention {flash}"
+    proven = shape.name in ("qwen2", "llama") and engine is Engine.LLAMA_RUNNER
     return where if proven else f"{where} (thinly verified for {shape.name})"

@@ -7,11 +7,11 @@ from typing import Any, Literal
 from orchestrator.budget import Budget
 from orchestrator.era import NEWEST, ServerVersion
 from orchestrator.estimate import Estimate, estimate
-from orchestrator.gguf.layout import spread
+from orchestrator.gguf.weigh import weights_of
 from orchestrator.machine import Machine, ServerSettings
 from orchestrator.memory import Device, Run
 from orchestrator.model import Candidate, Target
-from orchestrator.placement import Card, Kind, Load, Placement, everywhere, place
+from orchestrator.placement import Card, Kind, Load, Placement, batched, everywhere, place
 from orchestrator.profile import Profile
 from orchestrator.settings import Wishes, effective, slots_are_automatic
 from orchestrator.units import GIB, MIB, gb, gib
@@ -192,9 +192,12 @@ def _loading(candidate: Candidate, terms: Terms, device: Device) -> _Loading:
         flash_attention=terms.wishes.flash_attention,
         num_batch=terms.wishes.num_batch,
     )
-    trained = candidate.architecture.context_length
-    found = effective(wishes, trained_context=trained, machine=terms.machine, device=device)
+    shape = candidate.architecture
+    found = effective(wishes, shape=shape, machine=terms.machine, device=device)
     load = load_of(candidate, found.run, device, settings)
+    if wishes.num_batch is None:
+        cards = () if device == "cpu" else terms.budget.cards
+        load = batched(load, cards, terms.machine.memory.free_bytes)
     return _Loading(load=load, requested=dict(found.requested))
 
 
@@ -202,7 +205,7 @@ def load_of(candidate: Candidate, run: Run, device: Device, settings: ServerSett
     """Return what is to be placed: the candidate in a run, under the server's settings."""
     return Load(
         shape=candidate.architecture,
-        weights=spread(candidate),
+        weights=weights_of(candidate),
         run=run,
         device=device,
         overhead_bytes=settings.gpu_overhead_bytes or 0,
@@ -225,7 +228,7 @@ def target_of(candidate: Candidate, server_version: str | None) -> Target:
 
 def shortfall(found: Estimate, allowed: Budget) -> tuple[int, str]:
     """Return how many bytes are missing and where: a card, the host, or the cap."""
-    free = {c.index: c.free_bytes for c in allowed.cards}
+    free = {c.index: c.budget_bytes for c in allowed.cards}
     over = [(d.bytes - free.get(d.index, 0), f"on GPU {d.index}") for d in found.devices]
     pooled = {c.index for c in allowed.cards if c.unified}
     on_host = found.host_bytes + sum(d.bytes for d in found.devices if d.index in pooled)
@@ -241,7 +244,7 @@ def _too_big_for_cards(candidate: Candidate, terms: Terms) -> Rejection:
     cards = terms.budget.cards
     load = _loading(candidate, _tries(terms)[-1], _device(cards) if cards else "cuda").load
     whole = estimate(target_of(candidate, None), load, everywhere(load))
-    need, free = whole.devices[0].bytes, sum(c.free_bytes for c in cards)
+    need, free = whole.devices[0].bytes, sum(c.budget_bytes for c in cards)
     short, detail = need - free, f"needs {gib(need)} on GPU at context {load.run.context}; "
     if not cards:
         detail += "there is no usable GPU"

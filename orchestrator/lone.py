@@ -1,6 +1,6 @@
 """The estimate of one model by itself: on a described machine, or on one card that takes it all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from orchestrator.fit import SUPPORTED, load_of, target_of
 from orchestrator.machine import Machine, ServerSettings
 from orchestrator.memory import Device
 from orchestrator.model import Candidate
-from orchestrator.placement import Card, Load, everywhere, place
+from orchestrator.placement import Card, Load, batched, everywhere, place
 from orchestrator.settings import Wishes, effective
 
 _ANY_CARD = (Card(index=0, free_bytes=0),)
@@ -34,12 +34,12 @@ def estimated(
     if gpu_layers and not cards:
         raise InvalidInput(f"--gpu-layers {gpu_layers}: this machine has no usable GPU")
     device: Device = "metal" if cards and cards[0].metal else "cuda"
-    load, requested = _load(candidate, wishes, machine, version, device)
+    load, requested = _load(candidate, wishes, machine, version, device, cards)
     placement = everywhere(load, cards[0].index if cards else 0, gpu_layers)
     if machine and gpu_layers is None:
         placement = place(load, cards)
     if placement.kind == "cpu":
-        load, requested = _load(candidate, wishes, machine, version, "cpu")
+        load, requested = _load(candidate, wishes, machine, version, "cpu", ())
     return predict(
         target_of(candidate, version), load, placement, machine=machine, requested=requested
     )
@@ -64,11 +64,14 @@ def _load(
     machine: Machine | None,
     version: str | None,
     device: Device,
+    cards: Sequence[Card],
 ) -> tuple[Load, Mapping[str, Any]]:
     """Return the load with the settings that the machine's server gives it, and changed wishes."""
-    trained = candidate.architecture.context_length
     found = effective(
-        wishes, trained_context=trained, machine=machine, device=device, version=version
+        wishes, shape=candidate.architecture, machine=machine, device=device, version=version
     )
     settings = machine.server.settings if machine else ServerSettings()
-    return load_of(candidate, found.run, device, settings), found.requested
+    load = load_of(candidate, found.run, device, settings)
+    if wishes.num_batch is None:
+        load = batched(load, cards, machine.memory.free_bytes if machine else None)
+    return load, found.requested

@@ -1,16 +1,15 @@
-"""What a model takes in memory: weights, KV cache, compute buffers, driver contexts. Bytes.
+"""What a model takes in memory beside its compute buffers: cache, state, driver contexts. Bytes.
 
 The formulas were read off "buffer size" lines of real servers, Ollama 0.3 to 0.30, and checked
-against llama.cpp's source; docs/estimating-memory.md names the evidence and the measured error.
-Symbols: C tokens in the cache, B batch, M = B*C, E embedding, F feed-forward, V vocabulary,
-H heads; 4 bytes an f32, 2 an f16.
+against the source of both engines; docs/estimating-memory.md names the evidence.
 """
 
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from orchestrator.era import NEWEST, Era, ServerVersion
+from orchestrator.engine import Engine, engine_of
+from orchestrator.era import NEWEST, ServerVersion
 from orchestrator.model import Architecture, Weights
 from orchestrator.units import KIB, MIB
 
@@ -26,8 +25,10 @@ KV_BYTES: dict[KvType, Fraction] = {
 }
 DRIVER_CONTEXT_BYTES = 457 * MIB
 """Per process and card: CUDA contexts take 300-600 MiB; this is Ollama's own allowance."""
-_CELLS = 256  # llama.cpp pads the cache to this many tokens
-_STATE_COPIES = 25  # recurrent states a sequence that Ollama 0.13-0.24 keeps
+_WHOLE_BATCHES = ServerVersion((0, 4, 0))
+_CELLS, _OLD_CELLS = 256, 32  # llama.cpp pads the cache to so many tokens
+_PADDED_CONTEXT = ServerVersion((0, 13, 0))
+_STATE_COPIES = 25  # recurrent states a sequence that Ollama's own engine keeps
 _RUNNER_BYTES, _RUNNER_BYTES_PER_TOKEN = 75 * MIB, 0.3 * KIB
 
 
@@ -49,24 +50,32 @@ class Run:
 
     @property
     def cells(self) -> int:
-        """Tokens that the cache is made for: padded to whole blocks of 256."""
-        return -(-self.context_total // _CELLS) * _CELLS
+        """Tokens that the cache is made for: whole blocks of 256, of 32 in old runners.
+
+        Flash attention always needed the larger block; since 0.13 the context itself is padded.
+        """
+        old = self.version < _PADDED_CONTEXT and not self.flash_attention
+        block = _OLD_CELLS if old else _CELLS
+        return -(-self.context_total // block) * block
 
     @property
     def batch(self) -> int:
-        """Tokens of one prefill step."""
-        return min(self.num_batch, self.cells)
+        """Tokens of one prefill step; up to 0.3 llama.cpp's server split batches at 512."""
+        most = self.num_batch if self.version >= _WHOLE_BATCHES else min(self.num_batch, 512)
+        return min(most, self.cells)
 
 
 def kv_bytes_per_layer(shape: Architecture, run: Run) -> int:
     """Return the KV cache of one attention layer.
 
     Grouped-query attention: cells * kv_heads * (key_length + value_length) * bytes a value. With
-    multi-head latent attention the cache is the latent only where the file is split for it.
+    multi-head latent attention the cache is the latent only where the file is split for it; up to
+    0.24 the values, a part of the same latent, were kept once more.
     """
     values = shape.head_count_kv * (shape.key_length + shape.value_length)
     if shape.mla_cache:
-        values = shape.kv_lora_rank + shape.rope_dimension_count
+        twice = engine_of(shape.name, run.version) is not Engine.LLAMA_SERVER
+        values = shape.kv_lora_rank * (1 + twice) + shape.rope_dimension_count
     return int(run.cells * values * KV_BYTES[run.kv_cache_type])
 
 
@@ -77,74 +86,9 @@ def kv_by_layer(shape: Architecture, run: Run) -> tuple[int, ...]:
         return (each,) * shape.block_count
     every = shape.block_count // max(1, shape.attention_layers)
     recurrent = shape.block_count - shape.attention_layers
-    copies = _STATE_COPIES if run.version.era is Era.MEASURED else 1
+    copies = _STATE_COPIES if engine_of(shape.name, run.version) is Engine.OLLAMA else 1
     state = shape.recurrent_state_bytes * copies * run.parallel // max(1, recurrent)
     return tuple(each if (i + 1) % every == 0 else state for i in range(shape.block_count))
-
-
-def compute_bytes(shape: Architecture, run: Run, device: Device) -> int:
-    """Return the compute buffer of one device that holds whole layers and the output."""
-    if run.version.era is Era.LLAMA_SERVER and run.flash_attention:
-        m, b, e = run.batch * run.cells, run.batch, shape.embedding_length
-        return 2 * m + 12 * b * (_feed_forward(shape) + e) + (4 * b * e if device == "cpu" else 0)
-    return max(_logits(shape, run), _attention(shape, run, device))
-
-
-def _logits(shape: Architecture, run: Run) -> int:
-    """Scores of a whole batch over the vocabulary, beside one or two embeddings."""
-    wide = shape.name == "llama" or (run.version.masks_twice and not run.flash_attention)
-    embeddings = (2 if wide else 1) * shape.embedding_length
-    return 4 * run.batch * (shape.vocab_size + embeddings)
-
-
-def _attention(shape: Architecture, run: Run, device: Device) -> int:
-    m, b, e = run.batch * run.cells, run.batch, shape.embedding_length
-    if not run.flash_attention:
-        mask = (6 if run.version.masks_twice else 4) * m
-        embeddings = 8 if device == "metal" and run.version.masks_twice else 16
-        return 4 * m * shape.head_count + mask + embeddings * b * e
-    f = _feed_forward(shape)
-    # The f32 mask is freed after its cast; feed-forward tensors go into the hole while they fit.
-    outside = 4 * b * f * max(0, 3 - m // (b * f)) if f and m >= b * f else 0
-    return max(6 * m + 16 * b * e + outside, 2 * m + 4 * b * (3 * f + 3 * e))
-
-
-def _feed_forward(shape: Architecture) -> int:
-    if shape.expert_count:
-        return shape.expert_feed_forward_length * shape.expert_used_count
-    return shape.feed_forward_length
-
-
-def host_compute_bytes(shape: Architecture, run: Run, cards: int) -> int:
-    """Return the host's part of the compute buffers when layers run on accelerators."""
-    m, be = run.batch * run.cells, run.batch * shape.embedding_length
-    if run.version.era is Era.LLAMA_SERVER:
-        return 8 * be + 2 * m
-    mask = (6 if run.version.masks_twice and not run.flash_attention else 4) * m
-    return 4 * be + mask * (4 if cards > 1 else 1)
-
-
-def pipeline_bytes(shape: Architecture, run: Run) -> int:
-    """Return what each card holds more when all layers lie on several cards (copies in flight)."""
-    m, be = run.batch * run.cells, run.batch * shape.embedding_length
-    mask = (6 if run.version.masks_twice else 4) * m
-    return 16 * be + (16 * m if run.flash_attention else 3 * mask)
-
-
-def staging_bytes(shape: Architecture, run: Run, weights: Weights) -> int:
-    """Return the first card's buffer where the output layer stays on the host, before 0.30.
-
-    The output matrix is staged there in its own type, beside the logits.
-    """
-    if run.version.era is Era.LLAMA_SERVER:
-        return 0
-    output = weights.output_bytes + (weights.embedding_bytes if shape.tied_embeddings else 0)
-    return 4 * run.batch * (shape.embedding_length + shape.vocab_size) + output
-
-
-def output_buffer_bytes(shape: Architecture, run: Run) -> int:
-    """Return the logits and embeddings that the server reads back, one row a slot."""
-    return 4 * (shape.vocab_size + shape.embedding_length) * run.parallel
 
 
 def resident_bytes(shape: Architecture, run: Run, weights: Weights, prompt_tokens: int) -> int:
@@ -153,7 +97,9 @@ def resident_bytes(shape: Architecture, run: Run, weights: Weights, prompt_token
     Compute buffers are reserved whole and touched as far as the longest prompt reaches.
     """
     b = min(run.batch, prompt_tokens)
-    h, e, f = shape.head_count, shape.embedding_length, _feed_forward(shape)
+    h, e, f = shape.head_count, shape.embedding_length, shape.feed_forward_length
+    if shape.expert_count:
+        f = shape.expert_feed_forward_length * shape.expert_used_count
     touched = 4 * b * h * prompt_tokens + 4 * b * prompt_tokens + 4 * b * (4 * e + 2 * f)
     process = _RUNNER_BYTES + int(_RUNNER_BYTES_PER_TOKEN * shape.vocab_size)
     return weights.total_bytes + sum(kv_by_layer(shape, run)) + process + touched

@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.engine import (
+    flash_by_default,
+    no_flash,
+    one_slot_only,
+    quantized_cache_needs_asking,
+)
 from orchestrator.era import NEWEST, ServerVersion
 from orchestrator.errors import InvalidInput
 from orchestrator.machine import Machine, ServerSettings, ServerState
 from orchestrator.memory import KV_BYTES, Device, KvType, Run
+from orchestrator.model import Architecture
 
 _DEFAULT_CONTEXT = 4096
 _DEFAULT_BATCH = 512
@@ -38,7 +45,7 @@ class Effective:
 def effective(
     wishes: Wishes,
     *,
-    trained_context: int,
+    shape: Architecture,
     machine: Machine | None = None,
     device: Device = "cuda",
     version: str | None = None,
@@ -56,16 +63,21 @@ def effective(
     known = ServerVersion.parse(named) if named else NEWEST
     requested: dict[str, Any] = {}
     context = wishes.context or settings.context_length or _DEFAULT_CONTEXT
-    if context > trained_context:
-        requested["context"] = {"asked": context, "reason": f"trained for {trained_context}"}
-        context = trained_context
+    if context > shape.context_length:
+        requested["context"] = {"asked": context, "reason": f"trained for {shape.context_length}"}
+        context = shape.context_length
     parallel = _parallel(wishes, server or ServerState(), known, requested)
-    flash = _flash(wishes, settings, known, device, requested, machine)
+    if parallel > 1 and one_slot_only(shape.name, known):
+        reason = f"Ollama runs {shape.name} with one slot"
+        requested["parallel"] = {"asked": parallel, "reason": reason}
+        parallel = 1
+    where = _Where(shape=shape, version=known, device=device, machine=machine)
+    flash = _flash(wishes, settings, where, requested)
     run = Run(
         context=context,
         parallel=parallel,
         flash_attention=flash,
-        kv_cache_type=_kv_type(wishes, settings, known, device, requested, flash=flash),
+        kv_cache_type=_kv_type(wishes, settings, where, requested, flash=flash),
         num_batch=wishes.num_batch or _DEFAULT_BATCH,
         version=known,
     )
@@ -109,40 +121,48 @@ def slots_are_automatic(wishes: Wishes, server: ServerState, version: ServerVers
     return unset and server.pid is not None and version < _AUTO_PARALLEL_UNTIL
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Where:
+    """What decides, beside the wish, whether flash attention and a quantized cache are had."""
+
+    shape: Architecture
+    version: ServerVersion
+    device: Device
+    machine: Machine | None
+
+
 def _flash(
-    wishes: Wishes,
-    settings: ServerSettings,
-    version: ServerVersion,
-    device: Device,
-    requested: dict[str, Any],
-    machine: Machine | None,
+    wishes: Wishes, settings: ServerSettings, where: _Where, requested: dict[str, Any]
 ) -> bool:
     wish = settings.flash_attention if wishes.flash_attention is None else wishes.flash_attention
-    if machine is None:
+    if where.machine is None:
         return True if wish is None else wish
-    why = _no_flash(machine, device, version)
+    why = _no_flash(where, where.machine)
     if why and wish:
-        requested["flash_attention"] = {"asked": True, "reason": f"ignored: {why}, {version}"}
+        requested["flash_attention"] = {
+            "asked": True,
+            "reason": f"ignored: {why}, {where.version}",
+        }
     if why:
         return False
-    return version.flash_by_default if wish is None else wish
+    return flash_by_default(where.shape.name, where.version) if wish is None else wish
 
 
-def _no_flash(machine: Machine, device: Device, version: ServerVersion) -> str:
+def _no_flash(where: _Where, machine: Machine) -> str:
     """Return why this server never uses flash attention there, or ""."""
-    if device == "cpu":
-        return "" if version.flash_by_default else "CPU"
+    on_cpu = where.device == "cpu"
+    if why := no_flash(where.shape, where.version, on_cpu=on_cpu):
+        return why
     # Its CUDA kernels need compute capability 6.0, and miss 7.2 (Jetson Xavier); one card decides.
     numbers = [(a.compute_capability or "").split(".") for a in machine.usable]
     old = any(n[0].isdigit() and (int(n[0]) < 6 or n == ["7", "2"]) for n in numbers)
-    return "a GPU is too old" if old else ""
+    return "a GPU is too old" if old and not on_cpu else ""
 
 
 def _kv_type(
     wishes: Wishes,
     settings: ServerSettings,
-    version: ServerVersion,
-    device: Device,
+    where: _Where,
     requested: dict[str, Any],
     *,
     flash: bool,
@@ -153,8 +173,14 @@ def _kv_type(
         raise InvalidInput(
             f"KV cache type {asked!r} is unknown", hint=f"one of: {', '.join(KV_BYTES)}"
         )
-    if known != "f16" and not flash:
-        where = "CPU" if device == "cpu" else "flash attention is off"
-        requested["kv_cache_type"] = {"asked": known, "reason": f"ignored: {where}, {version}"}
-        return "f16"
-    return known
+    if known == "f16":
+        return known
+    by_hand = wishes.flash_attention or settings.flash_attention
+    needs_asking = quantized_cache_needs_asking(where.shape.name, where.version)
+    if flash and (by_hand or where.machine is None or not needs_asking):
+        return known
+    why = "CPU" if where.device == "cpu" else "flash attention is off"
+    if flash:
+        why = "OLLAMA_FLASH_ATTENTION=1 is not set"
+    requested["kv_cache_type"] = {"asked": known, "reason": f"ignored: {why}, {where.version}"}
+    return "f16"

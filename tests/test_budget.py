@@ -44,8 +44,8 @@ def test_the_host_s_part(machine: Machine, host: float) -> None:
 
 def test_a_card_keeps_a_percent_aside_and_at_least_64_mib() -> None:
     found = of(box(64, CARD, ("NVIDIA GeForce RTX 3050", 4)))
-    assert [c.free_bytes for c in found.cards] == [int(24 * GIB * 0.99) + 1, 4 * GIB - 64 * MIB]
-    assert found.bytes == sum(c.free_bytes for c in found.cards)
+    assert [c.budget_bytes for c in found.cards] == [int(24 * GIB * 0.99) + 1, 4 * GIB - 64 * MIB]
+    assert found.bytes == sum(c.budget_bytes for c in found.cards)
     assert found.reserve_bytes == 28 * GIB - found.bytes
     assert found.basis == "memory free now on 2 GPUs"
 
@@ -112,7 +112,7 @@ def apple(total_gib: float | None) -> Machine:
 def test_unified_memory_is_one_pool_with_the_host(granted: float | None, free: float) -> None:
     found = of(apple(granted))
     [card] = found.cards
-    assert card.free_bytes / GIB == pytest.approx(free, abs=1e-6)
+    assert card.budget_bytes / GIB == pytest.approx(free, abs=1e-6)
     assert (card.metal, card.unified) == (True, True)
     assert found.host_bytes / GIB == pytest.approx(58.88, abs=1e-6)
 

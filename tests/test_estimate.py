@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import memory
+from orchestrator import compute, memory
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.fit import target_of
 from orchestrator.memory import Run
@@ -16,7 +16,7 @@ from orchestrator.model import Architecture
 from orchestrator.placement import Card, Load, Placement, Share, everywhere, place
 from orchestrator.schema import load as load_schema
 from orchestrator.units import GIB, MIB
-from tests.shapes import CATALOG, load_of, runs, shapes, uneven
+from tests.shapes import CATALOG, box, load_of, runs, shapes, uneven
 
 TARGET = target_of(CATALOG.find("deepseek-r1:7b"), None)
 LAW = settings(deadline=None, max_examples=80)
@@ -46,8 +46,8 @@ def test_a_card_carries_a_driver_context_and_the_host_the_embedding() -> None:
     found = of(load)
     assert found.overhead_bytes == 457 * MIB
     assert found.weights_bytes == load.weights.total_bytes
-    host = found.host_bytes - memory.output_buffer_bytes(load.shape, load.run)
-    host -= memory.host_compute_bytes(load.shape, load.run, 1)
+    host = found.host_bytes - compute.output_bytes(load.shape, load.run)
+    host -= compute.host_bytes(load.shape, load.run, 1)
     leftover = host - load.weights.embedding_bytes
     assert 0 <= leftover < load.shape.block_count  # bytes that do not divide by the layers
 
@@ -70,11 +70,13 @@ def test_four_cards_take_3_1_gib_of_compute() -> None:
     assert of(load).compute_bytes / GIB == pytest.approx(0.7, abs=0.05)
 
 
-def test_from_0_30_on_a_split_stages_nothing() -> None:
+def test_from_0_30_on_a_split_stages_the_cache_of_one_layer_only() -> None:
     load = load_of("deepseek-r1:7b", "0.33.0", flash_attention=True)
     found = of(load, everywhere(load, layers=10))
-    card = found.devices[0].bytes - found.overhead_bytes - 10 * load.layer_bytes[0]
-    assert card == memory.compute_bytes(load.shape, load.run, "cuda")
+    card = found.devices[0].bytes - found.overhead_bytes - sum(load.layer_bytes[-9:])
+    card -= load.output_bytes
+    borrowed = memory.kv_bytes_per_layer(load.shape, load.run)
+    assert card == compute.device_bytes(load.shape, load.run, "cuda") + borrowed
 
 
 def test_a_split_stages_the_output_matrix_on_the_first_card() -> None:
@@ -82,8 +84,8 @@ def test_a_split_stages_the_output_matrix_on_the_first_card() -> None:
     found = of(load, everywhere(load, layers=10))
     staged = 4 * 512 * (load.shape.embedding_length + load.shape.vocab_size)
     staged += load.weights.output_bytes
-    card = found.devices[0].bytes - found.overhead_bytes - 10 * load.layer_bytes[0]
-    assert card == staged > memory.compute_bytes(load.shape, load.run, "cuda")
+    card = found.devices[0].bytes - found.overhead_bytes - sum(load.layer_bytes[-10:])
+    assert card == staged > compute.device_bytes(load.shape, load.run, "cuda")
 
 
 def test_metal_has_its_own_compute_formula() -> None:
@@ -187,3 +189,14 @@ def test_a_layer_more_on_the_card_is_one_less_on_the_host(load: Load, layers: in
         assert after.host_bytes < before.host_bytes
         assert after.devices[0].bytes > before.devices[0].bytes
         assert after.total_bytes == before.total_bytes
+
+
+def test_a_processor_with_amx_holds_tied_embeddings_twice() -> None:
+    """Qwen2.5 3B on 0.32.0: 1869.05 MiB in AMX's buffer and 244.35 beside it."""
+    load = load_of("qwen2.5:3b", "0.32.0", 2048, flash_attention=True)
+    amx = box(16)
+    amx = replace(amx, host=replace(amx.host, isa=("avx2", "amx_int8")))
+    cpu = everywhere(load, layers=0)
+    weights = estimate(TARGET, load, cpu, machine=amx).weights_bytes
+    assert weights / MIB == pytest.approx(1869.05 + 244.35, rel=0.002)
+    assert of(load, cpu).weights_bytes == load.weights.total_bytes

@@ -1,12 +1,13 @@
 """Weights, KV cache and compute buffers against "buffer size" lines of real servers."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import memory
+from orchestrator import compute, memory
 from orchestrator.memory import KvType, Run
 from orchestrator.model import Architecture
 from orchestrator.units import MIB
@@ -56,7 +57,13 @@ def test_the_kv_cache_is_exact(shape: Architecture, run: Run, mib: float) -> Non
     ("tokens", "cells"), [(1, 256), (256, 256), (257, 512), (4096, 4096), (90000, 90112)]
 )
 def test_the_cache_is_padded_to_blocks_of_256(tokens: int, cells: int) -> None:
-    assert run_of("0.9.3", tokens).cells == cells
+    assert run_of("0.9.3", tokens, flash_attention=True).cells == cells
+    assert run_of("0.20.0", tokens).cells == cells
+
+
+def test_old_runners_padded_to_32_without_flash_attention() -> None:
+    assert run_of("0.3.6", 40480).cells == 40480  # deepseek-coder-v2: 10673.44 MiB in a log
+    assert run_of("0.9.3", 3900).cells == 3904
 
 
 def test_a_split_latent_file_caches_the_latent_only() -> None:
@@ -98,12 +105,12 @@ def test_quantizing_the_cache_does_not_touch_recurrent_state() -> None:
     ],
 )
 def test_the_compute_buffer_is_the_log_s(shape: Architecture, run: Run, mib: float) -> None:
-    assert memory.compute_bytes(shape, run, "cpu") / MIB == mib
+    assert compute.device_bytes(shape, run, "cpu") / MIB == mib
 
 
 @pytest.mark.parametrize("context", [2048, 8192])
 def test_the_logits_of_half_a_billion_are_near_the_log_s(context: int) -> None:
-    found = memory.compute_bytes(HALF_BILLION, run_of("0.9.3", context), "cpu") / MIB
+    found = compute.device_bytes(HALF_BILLION, run_of("0.9.3", context), "cpu") / MIB
     assert found == pytest.approx({2048: 299, 8192: 301}[context], rel=0.01)
 
 
@@ -137,14 +144,14 @@ def test_each_version_has_its_formula(
 ) -> None:
     run, shape = run_of(version, context, flash_attention=flash), shape_of("deepseek-r1:14b")
     want = formula(shape, run, metal=device == "metal", cpu=device == "cpu")
-    assert memory.compute_bytes(shape, run, device) == want
+    assert compute.device_bytes(shape, run, device) == want
 
 
 def test_four_cards_need_3_1_gib_of_compute_where_one_needs_0_7() -> None:
     shape, run = shape_of("deepseek-r1:14b"), run_of("0.9.3", 8192)
-    each = memory.compute_bytes(shape, run, "cuda")
-    four = 4 * (each + memory.pipeline_bytes(shape, run)) + memory.host_compute_bytes(shape, run, 4)
-    one = each + memory.host_compute_bytes(shape, run, 1)
+    each = compute.device_bytes(shape, run, "cuda")
+    four = 4 * (each + compute.pipeline_bytes(shape, run)) + compute.host_bytes(shape, run, 4)
+    one = each + compute.host_bytes(shape, run, 1)
     assert four / 2**30 == pytest.approx(3.13, abs=0.05)
     assert one / 2**30 == pytest.approx(0.7, abs=0.05)
 
@@ -163,7 +170,7 @@ def test_the_host_s_part_of_a_gpu_run(
 ) -> None:
     run, shape = run_of(version, flash_attention=flash), shape_of("deepseek-r1:14b")
     want = masks * 512 * 4096 + embeddings * 512 * 5120
-    assert memory.host_compute_bytes(shape, run, 1) == want
+    assert compute.host_bytes(shape, run, 1) == want
 
 
 @pytest.mark.parametrize(
@@ -179,15 +186,15 @@ def test_several_cards_keep_copies_in_flight(
 ) -> None:
     run, shape = run_of(version, flash_attention=flash), shape_of("deepseek-r1:14b")
     mask, embedding = 512 * 4096, 512 * 5120
-    assert memory.pipeline_bytes(shape, run) == 16 * embedding + masks * mask
-    assert memory.host_compute_bytes(shape, run, 2) == 4 * embedding + host_masks * mask
+    assert compute.pipeline_bytes(shape, run) == 16 * embedding + masks * mask
+    assert compute.host_bytes(shape, run, 2) == 4 * embedding + host_masks * mask
 
 
 def test_the_output_buffer_has_a_row_a_slot() -> None:
     shape = shape_of("deepseek-r1:1.5b")
-    one = memory.output_buffer_bytes(shape, run_of("0.9.3"))
+    one = compute.output_bytes(shape, run_of("0.9.3"))
     assert one / MIB == pytest.approx(0.59, abs=0.005)
-    assert memory.output_buffer_bytes(shape, run_of("0.9.3", parallel=4)) == 4 * one
+    assert compute.output_bytes(shape, run_of("0.9.3", parallel=4)) == 4 * one
 
 
 @pytest.mark.parametrize(("prompt", "mib"), [(8, 1291), (16, 1300), (541, 1343)])
@@ -205,11 +212,11 @@ def test_more_context_never_needs_less(
 ) -> None:
     longer = replace(run, context=run.context + more)
     assert cache(shape, run) <= cache(shape, longer)
-    assert memory.output_buffer_bytes(shape, run) == memory.output_buffer_bytes(shape, longer)
+    assert compute.output_bytes(shape, run) == compute.output_bytes(shape, longer)
     for cards in (1, 4):
-        host = memory.host_compute_bytes(shape, run, cards)
-        assert host <= memory.host_compute_bytes(shape, longer, cards)
-    short, long = (memory.compute_bytes(shape, r, device) for r in (run, longer))
+        host = compute.host_bytes(shape, run, cards)
+        assert host <= compute.host_bytes(shape, longer, cards)
+    short, long = (compute.device_bytes(shape, r, device) for r in (run, longer))
     if not run.flash_attention:  # with it, tensors move into the hole that a larger mask leaves
         assert short <= long
 
@@ -247,3 +254,31 @@ def test_every_shape_of_the_catalogue_has_a_cache_on_every_layer_that_attends() 
         each = memory.kv_bytes_per_layer(shape, run_of("0.33.0"))
         assert len(layers) == shape.block_count
         assert layers.count(each) == shape.attention_layers
+
+
+@pytest.mark.parametrize(
+    ("tag", "version", "run", "device", "mib"),
+    [
+        pytest.param("qwen3:30b", "0.20.0", {"context": 4096}, "cpu", 88.0, id="own-engine-cpu"),
+        pytest.param("qwen3:30b", "0.20.0", {"context": 16384}, "cpu", 96.0, id="its-mask-grows"),
+        pytest.param("qwen3:1.7b", "0.20.0", {"context": 4096}, "cpu", 48.0, id="dense-cpu"),
+        pytest.param("qwen3:30b", "0.20.0", {"context": 32768}, "cuda", 190.5, id="own-engine-gpu"),
+        pytest.param(
+            "qwen3-coder-next:latest", "0.20.0", {"context": 32768, "num_batch": 1024}, "cuda",
+            884.1, id="hybrid",
+        ),
+        pytest.param(
+            "deepseek-r1:671b", "0.5.12", {"context": 2048, "flash_attention": False}, "cpu", 670.01,
+            id="unsplit-latent",
+        ),
+        pytest.param(
+            "deepseek-v3.1:671b", "0.33.0", {"context": 4096}, "cpu", 412.01, id="split-latent"
+        ),
+    ],
+)  # fmt: skip
+def test_single_lines_of_the_engines_that_few_logs_show(
+    tag: str, version: str, run: dict[str, Any], device: memory.Device, mib: float
+) -> None:
+    settings = run_of(version, **({"flash_attention": True} | run))
+    found = compute.device_bytes(shape_of(tag), settings, device)
+    assert found / MIB == pytest.approx(mib, rel=0.035)

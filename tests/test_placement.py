@@ -6,16 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import memory
+from orchestrator import compute, memory
 from orchestrator.era import ServerVersion
+from orchestrator.estimate import estimate
 from orchestrator.memory import Run
-from orchestrator.model import Architecture
-from orchestrator.placement import Card, Load, Placement, everywhere, graph_bytes, place
+from orchestrator.model import Architecture, Target
+from orchestrator.placement import Card, Load, Placement, batched, everywhere, place
+from orchestrator.placement.formulas import counted_cache, graph_bytes
 from orchestrator.units import GIB, MIB
 from tests.shapes import TINY, VERSIONS, load_of, run_of, runs, shape_of, shapes, uneven
 
 LAW = settings(deadline=None, max_examples=60)
 MINIMUM = 457 * MIB
+TARGET = Target(model="", quantization="", file_bytes=0, parameters_active=1, parameters_total=1)
 
 
 def cards(*free_gib: float) -> list[Card]:
@@ -52,23 +55,18 @@ def test_70b_fits_on_two_cards_of_24_but_not_on_one() -> None:
 
 def exact_need(load: Load) -> int:
     """What one card must have free for all layers, by the rule of the era."""
-    version = load.run.version
-    layers, output = sum(load.layer_bytes), load.output_bytes
-    if version.numbers < (0, 12, 11):
-        buffer = load.layer_bytes[0]
-        return (
-            MINIMUM
-            + load.overhead_bytes
-            + max(graph_bytes(load.shape, load.run))
-            + (buffer + layers + output)
-        )
+    version, output = load.run.version, load.output_bytes
     if version.numbers < (0, 30):
-        # llama.cpp's runner, which has the dense shapes, kept the old graph sizes.
+        # llama.cpp's runner, which has the dense shapes: the formula's cache and graph, and one
+        # layer more. The formula wants more than this, the layout as much.
+        cache = counted_cache(load.shape, load.run)
+        sizes = [w + k for w, k in zip(load.weights.per_layer_bytes, cache, strict=True)]
         graph = max(graph_bytes(load.shape, load.run))
-        return MINIMUM + load.overhead_bytes + graph + layers + output
-    graph = memory.compute_bytes(load.shape, load.run, "cuda")
+        need = MINIMUM + load.overhead_bytes + graph + sizes[0] + sum(sizes) + output
+        return need + (version.numbers < (0, 12, 11))
+    graph = compute.device_bytes(load.shape, load.run, "cuda")
     target = 1024 * MIB if load.fit_target_bytes is None else load.fit_target_bytes
-    return target + graph + layers + output
+    return target + graph + sum(load.layer_bytes) + output
 
 
 def test_the_old_runner_counts_3_2_gib_for_a_32b_and_gives_layers_away() -> None:
@@ -78,17 +76,90 @@ def test_the_old_runner_counts_3_2_gib_for_a_32b_and_gives_layers_away() -> None
     assert place(newer, cards(20)).gpu_layers - place(load, cards(20)).gpu_layers >= 5
 
 
-@pytest.mark.parametrize("version", ["0.20.0", "0.33.0"])
+@pytest.mark.parametrize("free", [8, 12, 16])
+@pytest.mark.parametrize("version", ["0.9.3", "0.20.0", "0.33.0"])
 @pytest.mark.parametrize("tag", ["deepseek-r1:70b", "qwen3:32b", "qwen3:30b"])
-def test_a_split_leaves_room_for_its_own_buffers(tag: str, version: str) -> None:
-    load = load_of(tag, version, 8192, flash_attention=True)
-    for free in (8, 12, 16):
-        [share] = place(load, cards(free)).shares
-        compute = memory.compute_bytes(load.shape, load.run, "cuda")
-        compute = max(compute, memory.staging_bytes(load.shape, load.run, load.weights))
-        held = sum(load.layer_bytes[load.shape.block_count - share.layers :])
-        assert not share.output
-        assert held + compute + memory.DRIVER_CONTEXT_BYTES <= free * GIB
+def test_a_split_leaves_room_for_its_own_buffers(tag: str, version: str, free: int) -> None:
+    load = load_of(tag, version, 8192, flash_attention=version != "0.9.3")
+    placed = place(load, cards(free))
+    [device] = estimate(TARGET, load, placed).devices
+    assert placed.kind == "split"
+    assert device.bytes <= free * GIB
+
+
+def test_the_newest_server_offloads_the_output_first() -> None:
+    """0.30.10, a 32B on 15,814 MiB: 48 of 65 layers, 752 MiB of cache for 47 of them."""
+    load = load_of("deepseek-r1:32b", "0.30.10", flash_attention=True)
+    [share] = place(load, [Card(index=0, free_bytes=15814 * MIB)]).shares
+    assert (share.layers, share.output) == (47, True)
+    [one] = everywhere(load, layers=1).shares
+    assert (one.layers, one.output) == (0, True)
+    older = replace(load, run=replace(load.run, version=ServerVersion.parse("0.24.0")))
+    [one] = everywhere(older, layers=1).shares
+    assert (one.layers, one.output) == (1, False)
+
+
+def test_of_a_mixture_the_newest_server_leaves_experts_on_the_host_and_nothing_else() -> None:
+    load = load_of("qwen3:30b", "0.33.0", 8192, flash_attention=True)
+    [share] = place(load, cards(12)).shares
+    assert (share.layers, share.output) == (48, True)
+    assert 0 < share.expert_layers < 48
+    roomier, [tighter] = place(load, cards(16)).shares[0], place(load, cards(6)).shares
+    assert roomier.expert_layers < share.expert_layers < tighter.expert_layers
+    assert place(load, cards(24)).kind == "gpu"
+    [none_whole] = place(load, cards(2)).shares
+    assert none_whole.expert_layers == none_whole.layers < 48
+
+
+def test_experts_move_in_from_the_first_card_on() -> None:
+    load = load_of("qwen3:30b", "0.33.0", 8192, flash_attention=True)
+    first, last = place(load, cards(8, 8)).shares
+    assert first.expert_layers == 0
+    assert last.output
+    assert last.expert_layers > 0
+    assert first.layers + last.layers == 48
+
+
+@pytest.mark.parametrize(
+    ("tag", "version", "free", "split"),
+    [
+        pytest.param("deepseek-r1:70b", "0.20.0", (24, 24), [41, 40], id="runner-evenly"),
+        pytest.param("qwen3:32b", "0.20.0", (16, 16), [33, 32], id="own-engine-evenly"),
+        pytest.param("qwen3:32b", "0.20.0", (16, 8), [45, 20], id="own-engine-by-room"),
+        pytest.param("deepseek-r1:32b", "0.33.0", (16, 16), [33, 32], id="llama-server-by-room"),
+    ],
+)
+def test_slices_of_layers_lie_one_after_the_other(
+    tag: str, version: str, free: tuple[int, ...], split: list[int]
+) -> None:
+    placed = place(load_of(tag, version, 4096, flash_attention=True), cards(*free))
+    assert [s.layers + s.output for s in placed.shares] == split
+    assert [s.output for s in placed.shares] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("context", "free", "batch"),
+    [
+        pytest.param(4096, 24, 512, id="short-context"),
+        pytest.param(8192, 24, 1024, id="longer-context"),
+        pytest.param(65536, 48, 2048, id="long-context-and-room"),
+        pytest.param(65536, 12, 1024, id="long-context-and-less-room"),
+        pytest.param(8192, 6, 512, id="hardly-room"),
+    ],
+)
+def test_the_newest_server_chooses_the_batch(context: int, free: int, batch: int) -> None:
+    load = load_of("deepseek-r1:7b", "0.33.0", context, flash_attention=True)
+    assert batched(load, cards(free), None).run.num_batch == batch
+    assert batched(load, (), free * GIB).run.num_batch == batch
+    assert batched(load, (), None).run.num_batch == min(2048, max(512, context // 8))
+    older = replace(load, run=replace(load.run, version=ServerVersion.parse("0.24.0")))
+    assert batched(older, cards(free), None).run.num_batch == 512
+
+
+def test_old_cuda_without_flash_attention_gets_a_small_batch_on_a_small_card() -> None:
+    load = load_of("deepseek-r1:7b", "0.33.0", 8192, flash_attention=False)
+    assert batched(load, cards(8), None).run.num_batch == 256
+    assert batched(load, cards(24), None).run.num_batch == 512
 
 
 @pytest.mark.parametrize("overhead", [0, GIB])
@@ -96,16 +167,16 @@ def test_a_split_leaves_room_for_its_own_buffers(tag: str, version: str) -> None
 def test_a_model_is_whole_on_a_card_from_the_exact_byte_on(version: str, overhead: int) -> None:
     load = replace(load_of("deepseek-r1:14b", version, 8192), overhead_bytes=overhead)
     need = exact_need(load)
-    assert place(load, [Card(index=0, free_bytes=need + 1)]).kind == "gpu"
-    short = place(load, [Card(index=0, free_bytes=need)])
+    assert place(load, [Card(index=0, free_bytes=need)]).kind == "gpu"
+    short = place(load, [Card(index=0, free_bytes=need - 1)])
     assert (short.kind, short.gpu_layers) == ("split", 48)  # the output layer comes last
 
 
 @pytest.mark.parametrize("target", [0, 512 * MIB, 2048 * MIB])
 def test_the_margin_of_llama_cpp_is_the_server_s_setting(target: int) -> None:
     load = replace(load_of("deepseek-r1:14b", "0.33.0"), fit_target_bytes=target)
-    assert place(load, [Card(index=0, free_bytes=exact_need(load) + 1)]).kind == "gpu"
-    assert place(load, [Card(index=0, free_bytes=exact_need(load))]).kind == "split"
+    assert place(load, [Card(index=0, free_bytes=exact_need(load))]).kind == "gpu"
+    assert place(load, [Card(index=0, free_bytes=exact_need(load) - 1)]).kind == "split"
 
 
 def test_the_gpu_overhead_setting_is_not_passed_on_from_0_30() -> None:

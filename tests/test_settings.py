@@ -11,7 +11,7 @@ from orchestrator.errors import InvalidInput
 from orchestrator.machine import Machine
 from orchestrator.memory import Device, KvType
 from orchestrator.settings import Effective, Wishes, effective
-from tests.shapes import VERSIONS, box
+from tests.shapes import TINY, VERSIONS, box
 
 CARD = ("NVIDIA GeForce RTX 4090", 24)
 OLD_CARD = ("NVIDIA GeForce GTX 970", 4)
@@ -19,11 +19,16 @@ XAVIER = ("NVIDIA Jetson AGX Xavier", 32)
 
 
 def found(
-    wishes: Wishes | None = None, device: Device = "cuda", trained: int = 131072, **server: Any
+    wishes: Wishes | None = None,
+    device: Device = "cuda",
+    trained: int = 131072,
+    name: str = "qwen2",
+    **server: Any,
 ) -> Effective:
     """Return the settings on a box; without server settings, those of no box at all."""
     machine = box(64, CARD, server=server) if server else None
-    return effective(wishes or Wishes(), trained_context=trained, machine=machine, device=device)
+    shape = replace(TINY, context_length=trained, name=name)
+    return effective(wishes or Wishes(), shape=shape, machine=machine, device=device)
 
 
 def test_without_a_machine_flags_are_taken_at_face_value() -> None:
@@ -36,7 +41,7 @@ def test_without_a_machine_flags_are_taken_at_face_value() -> None:
 
 
 def test_a_version_alone_decides_formulas_not_flags() -> None:
-    run = effective(Wishes(), trained_context=8192, version="0.9.3").run
+    run = effective(Wishes(), shape=TINY, version="0.9.3").run
     assert (str(run.version), run.flash_attention, run.parallel) == ("0.9.3", True, 1)
 
 
@@ -83,7 +88,7 @@ def test_one_old_card_turns_flash_attention_off(
     machine = box(64, CARD, (f"NVIDIA {name}", 8), version="0.33.0")
     other = replace(machine.accelerators[1], compute_capability=capability)
     machine = replace(machine, accelerators=(machine.accelerators[0], other))
-    result = effective(Wishes(flash_attention=True), trained_context=8192, machine=machine)
+    result = effective(Wishes(flash_attention=True), shape=TINY, machine=machine)
     assert result.run.flash_attention is on
     assert ("flash_attention" in result.requested) is not on
 
@@ -181,7 +186,7 @@ def test_a_cache_is_never_quantized_without_flash_attention(
     machine: Machine | None, wishes: Wishes, device: Device
 ) -> None:
     try:
-        result = effective(wishes, trained_context=8192, machine=machine, device=device)
+        result = effective(wishes, shape=TINY, machine=machine, device=device)
     except InvalidInput:
         assert wishes.flash_attention is False
         return
