@@ -1,4 +1,4 @@
-"""`deploy catalog [TAG]`."""
+"""`deploy catalog [TAG]` and `deploy catalog check [TAG...]`."""
 
 from typing import Any
 
@@ -6,23 +6,42 @@ import click
 
 from orchestrator import memory
 from orchestrator.catalog import Catalog
+from orchestrator.catalog.census import Entry, counts, in_order
 from orchestrator.cli.options import common, start_log
 from orchestrator.cli.render import emit, table
+from orchestrator.cli.terminal import progress
+from orchestrator.errors import InvalidInput
 from orchestrator.memory import Run
-from orchestrator.model import Candidate
+from orchestrator.model import Candidate, registry_address
 from orchestrator.units import KIB, gb
 
 _KV_TOKENS = 256
+_REGISTRY = "https://registry.ollama.ai"
 
 
-@click.command()
+class _ShowUnlessCheck(click.Group):
+    """Takes `deploy catalog TAG` for `deploy catalog show TAG`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `show` in front of what names no command of this group."""
+        if not args or args[0] not in (*self.commands, "-h", "--help"):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ShowUnlessCheck, subcommand_metavar="[TAG] | check [TAG]...")
+def catalog() -> None:
+    """List what could be deployed, show all about one TAG, or check all against a registry."""
+
+
+@catalog.command()
 @click.argument("tag", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every file, not only chat models.")
 @common
-def catalog(
+def show(
     tag: str | None, everything: bool, as_json: bool, verbose: bool, log_format: str | None
 ) -> None:
-    """List what could be deployed, or show all about one model."""
+    """List what could be deployed, or show all about one model; `show` may be left out."""
     start_log(verbose=verbose, log_format=log_format)
     bundled = Catalog.bundled()
     if tag:
@@ -32,6 +51,63 @@ def catalog(
         found = [c for c in bundled.candidates if everything or _is_default(c)]
         text = _list(found)
     emit({"schema": 1, "models": [_row(c) for c in found]}, text, as_json=as_json)
+
+
+@catalog.command()
+@click.argument("tags", metavar="[TAG]...", nargs=-1)
+@click.option("--registry", metavar="URL", default=_REGISTRY, show_default=True)
+@common
+def check(
+    tags: tuple[str, ...], registry: str, as_json: bool, verbose: bool, log_format: str | None
+) -> None:
+    """Compare the catalogue with a registry's manifests: what moved, what is gone, what is new.
+
+    Without TAG: every tag, within five minutes. What moved is an answer: the exit code is 0.
+    """
+    from orchestrator.source.census import census
+
+    start_log(verbose=verbose, log_format=log_format)
+    try:
+        host, insecure = registry_address(registry)
+    except ValueError as e:
+        raise InvalidInput(f"--registry: {e}") from e
+    with progress() as shown:
+        found = in_order(census(_wanted(tags), host, shown, insecure=insecure))
+    document = {
+        "schema": 1,
+        "registry": registry,
+        "counts": counts(found),
+        "tags": [entry.to_json() for entry in found],
+    }
+    emit(document, _changes(found), as_json=as_json)
+
+
+def _wanted(tags: tuple[str, ...]) -> dict[str, Candidate]:
+    """Return the files by the tags to ask for: those that were named, or all."""
+    bundled = Catalog.bundled()
+    if tags:
+        return {tag: bundled.find(tag) for tag in tags}
+    return {tag: c for c in bundled.candidates for tag in c.tags}
+
+
+def _changes(found: list[Entry]) -> str:
+    """Return a line for each tag that is not as the catalogue has it, and how many there are."""
+    rows = [
+        (e.tag, e.state, _shown(e.known.digest, e.known.file_bytes), _now(e))
+        for e in found
+        if e.state != "same"
+    ]
+    summary = ", ".join(f"{n} {state}" for state, n in counts(found).items())
+    lines = [table(rows, ("tag", "state", "catalogue", "registry")), ""] if rows else []
+    return "\n".join([*lines, f"{len(found)} tags: {summary}"])
+
+
+def _now(entry: Entry) -> str:
+    return _shown(entry.now.digest, entry.now.size_bytes) if entry.now else entry.detail
+
+
+def _shown(digest: str | None, size_bytes: int) -> str:
+    return f"{digest[7:19] if digest else 'digest unknown'}, {size_bytes} bytes"
 
 
 def _is_default(candidate: Candidate) -> bool:

@@ -1,23 +1,22 @@
 """`deploy estimate MODEL`."""
 
-from pathlib import Path
-from typing import get_args
+import os
+from typing import Any, get_args
 
 import click
 
-from orchestrator.catalog import Catalog
-from orchestrator.catalog.requantized import requantized
 from orchestrator.cli.options import common, read_json, start_log
 from orchestrator.cli.render import emit
 from orchestrator.cli.render import estimate as render
-from orchestrator.errors import InvalidInput
-from orchestrator.gguf import header
-from orchestrator.gguf.facts import candidate_of
+from orchestrator.cli.terminal import progress
+from orchestrator.estimate import Estimate
 from orchestrator.lone import estimated
 from orchestrator.machine_file import from_json
 from orchestrator.memory import KvType
-from orchestrator.model import Candidate
+from orchestrator.origin import described
 from orchestrator.settings import Wishes
+from orchestrator.source.described import Described
+from orchestrator.units import MIB
 
 _FLASH = {"on": True, "off": False, "auto": None}
 
@@ -49,14 +48,17 @@ def estimate(
     verbose: bool,
     log_format: str | None,
 ) -> None:
-    """Predict memory and speed of MODEL: a tag or a .gguf file.
+    """Predict memory and speed of MODEL.
+
+    MODEL is a tag of the catalogue, a .gguf file, a model of the server's store, HOST/NAMESPACE/
+    NAME:TAG of a registry, or hf:ORG/REPO, hf:ORG/REPO:Q4_K_M or hf:ORG/REPO/FILE.gguf of the
+    hub, of which the headers alone are fetched.
 
     Without --machine: one CUDA card that takes all layers, by the newest server's rules.
     """
     start_log(verbose=verbose, log_format=log_format)
-    candidate = _candidate(model)
-    if quantize is not None:
-        candidate = requantized(Catalog.bundled(), candidate, quantize)
+    with progress() as shown:
+        source = described(model, quantize, os.environ, shown)
     machine = None
     if machine_path:
         document = read_json(machine_path)
@@ -68,21 +70,22 @@ def estimate(
         flash_attention=_FLASH[flash_attention],
         num_batch=num_batch,
     )
-    found = estimated(candidate, wishes, machine, server_version, gpu_layers)
+    found = estimated(source.candidate, wishes, machine, server_version, gpu_layers)
     for key, wish in found.requested.items():
         click.echo(f"warning: {key} {wish['asked']}: {wish['reason']}", err=True)
-    document = found.to_json()
-    emit(document, render(document), as_json=as_json)
+    document = _document(found, source)
+    emit(document, _text(document), as_json=as_json)
 
 
-def _candidate(model: str) -> Candidate:
-    """Return a library model, or what the header of a .gguf file describes."""
-    if not model.endswith(".gguf"):
-        return Catalog.bundled().find(model)
-    path = Path(model)
-    try:
-        with path.open("rb") as stream:
-            return candidate_of(path.name, header.read(stream), path.stat().st_size)
-    except OSError as e:
-        hint = "name a .gguf file that can be read, or a tag of `deploy catalog`"
-        raise InvalidInput(f"{model}: {e.strerror}", hint=hint) from e
+def _document(found: Estimate, source: Described) -> dict[str, Any]:
+    return found.to_json() | {"origin": source.to_json()}
+
+
+def _text(document: dict[str, Any]) -> str:
+    """Return the estimate, and where a model that is not the catalogue's was read."""
+    lines, origin = [render(document)], document["origin"]
+    if origin["kind"] != "catalog":
+        fetched = origin["transferred_bytes"]
+        how = f", {fetched / MIB:.1f} MiB of it read" if fetched else ""
+        lines.append(f"origin    {origin['where']}{how}")
+    return "\n".join(lines + [f"note      {note}" for note in origin["notes"]])

@@ -81,14 +81,14 @@ def test_flash_attention_on_an_old_cpu_is_ignored_with_the_reason(estimate: Any)
     ("tag", "wish", "model", "basis"),
     [
         pytest.param(
-            "qwen2.5:7b", "q8_0", "qwen2.5:7b-instruct-q8_0", "listed", id="instruct-not-base"
+            "qwen2.5:7b", "q8_0", "qwen2.5:7b-instruct-q8_0", "layout", id="instruct-not-base"
         ),
         pytest.param("deepseek-r1:7b", "Q4_k_m", "deepseek-r1:7b", "exact", id="case-blind-itself"),
         pytest.param(
             "qwen:7b-text-v1.5-q4_0",
             "Q8_0",
             "qwen:7b-text-v1.5-q8_0",
-            "listed",
+            "layout",
             id="the-most-alike",
         ),
         pytest.param("qwen3:8b", "Q6_K", "qwen3:8b", "layout", id="laid-out-where-no-tag-has-it"),
