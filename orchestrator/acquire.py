@@ -6,9 +6,10 @@ from pathlib import Path
 
 from orchestrator import log
 from orchestrator.errors import DiskFull, PullFailed, ServerRefused
-from orchestrator.fit import Fit, Rejection, download_bytes, judge
+from orchestrator.fit import Fit, Rejection, download_bytes
 from orchestrator.ledger import Ledger
 from orchestrator.model import Architecture, Candidate
+from orchestrator.offload import offloaded
 from orchestrator.order import Order
 from orchestrator.probe.disk import read_disk
 from orchestrator.progress import Progress
@@ -145,7 +146,7 @@ def _true(order: Order, seen: Survey, fit: Fit, progress: Progress) -> Acquired 
         quantization=shown.quantization,
     )
     terms = replace(order.terms(seen.machine), installed=real.tags)
-    judged = judge(real, terms, fit.placement.kind)
+    judged = offloaded(real, terms, fit.placement.kind)
     if isinstance(judged, Rejection):
         return judged
     return Acquired(fit=judged, differences=differences)

@@ -8,11 +8,13 @@ from orchestrator.bench.verdict import Tolerances
 from orchestrator.budget import budget
 from orchestrator.deployment import parameters
 from orchestrator.errors import InvalidInput, ServerRefused, ServerUnreachable, UnknownModel
-from orchestrator.fit import Terms, predicted
+from orchestrator.fit import Fit, Terms, predicted
 from orchestrator.keep import reload
 from orchestrator.ledger import Ledger
 from orchestrator.model import Candidate, ModelRef
+from orchestrator.offload import offloaded
 from orchestrator.order import Order
+from orchestrator.placement import Kind
 from orchestrator.progress import Progress
 from orchestrator.proof import Subject, prove
 from orchestrator.server.shown import Shown
@@ -61,7 +63,7 @@ def subject_of(order: Order, seen: Survey, model: str) -> Subject:
         ),
         installed=candidate.tags,
     )
-    fit = predicted(candidate, terms, cpu=bool(deployed and deployed["placement"] == "cpu"))
+    fit = _as_deployed(candidate, terms, deployed)
     return Subject(
         name=found.name,
         blob=shown.blob,
@@ -73,6 +75,15 @@ def subject_of(order: Order, seen: Survey, model: str) -> Subject:
         tolerances=Tolerances(memory_pass=profile.memory_pass, memory_warn=profile.memory_warn),
         keep_alive=profile.keep_alive if deployed else "5m",
     )
+
+
+def _as_deployed(candidate: Candidate, terms: Terms, deployed: dict[str, Any] | None) -> Fit:
+    """Return the estimate in the placement that the deployment fixed, or that the server takes."""
+    kind: Kind | None = deployed["placement"] if deployed else None
+    pinned = offloaded(candidate, terms, kind) if kind == "split" else None
+    if isinstance(pinned, Fit):
+        return pinned
+    return predicted(candidate, terms, cpu=kind == "cpu")
 
 
 def _deployed(order: Order, seen: Survey, model: str) -> dict[str, Any] | None:

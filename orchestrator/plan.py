@@ -2,19 +2,18 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from orchestrator.budget import Budget, budget
-from orchestrator.fit import Fit, Rejection, Terms, judge
+from orchestrator.fit import Fit, Rejection, Terms
 from orchestrator.machine import Machine
 from orchestrator.model import BITS_PER_WEIGHT, Candidate
-from orchestrator.placement import Kind
+from orchestrator.offload import Wish, offloaded
 from orchestrator.profile import Profile
 from orchestrator.settings import Wishes
 from orchestrator.units import gib
 
 _GPU_WORTH_PARAMETERS = 3_000_000_000
-Wish = Kind | Literal["any"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,11 +102,11 @@ def choose(
 
 
 def eligible(candidates: Iterable[Candidate], profile: Profile) -> list[Candidate]:
-    """Return the default candidates: text chat models in GGUF of the profile's families."""
+    """Return the default candidates: GGUF of the profile's families, kinds and quantizations."""
     return [
         c
         for c in candidates
-        if c.kind == "chat"
+        if c.kind in profile.kinds
         and c.format == "gguf"
         and profile.rank(c.family) is not None
         and c.quantization in profile.quantizations
@@ -142,7 +141,7 @@ class _Search:
         key = (candidate.tag, wish)
         if key not in self._seen:
             known = self.ruled_out.get(candidate.tag)
-            self._seen[key] = known or judge(candidate, self.terms, wish)
+            self._seen[key] = known or offloaded(candidate, self.terms, wish)
         return self._seen[key]
 
     def first(self, wish: Wish) -> Fit | None:
@@ -180,7 +179,10 @@ def _wish(search: _Search) -> Wish:
     if not search.terms.budget.cards:
         return "any"
     worthy = (c for c in search.ranked if c.parameters_total >= _GPU_WORTH_PARAMETERS)
-    return "gpu" if any(isinstance(search.at(c, "gpu"), Fit) for c in worthy) else "any"
+    # Judged for any place: what a model that does not fit is short of on GPUs is not asked yet.
+    found = (search.at(c, "any") for c in worthy)
+    whole = any(isinstance(f, Fit) and f.placement.kind == "gpu" for f in found)
+    return "gpu" if whole else "any"
 
 
 def _plan(search: _Search, chosen: Fit | None, wish: Wish, *, slow: bool, named: bool) -> Plan:

@@ -13,6 +13,7 @@ from orchestrator.profile import Profile, parse
 from orchestrator.units import parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
+_LIST_HINT = "`deploy profile list` names the bundled ones"
 
 
 def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
@@ -59,36 +60,54 @@ def start_log(*, verbose: bool, log_format: str | None) -> None:
 
 def read_profile(name: str | None, flags: dict[str, Any]) -> Profile:
     """Return the profile of that name or file over the default one, then environment and flags."""
-    wanted = name or os.environ.get("DEPLOY_PROFILE") or "default"
-    path = Path(wanted) if wanted.endswith(".toml") or "/" in wanted else _bundled(wanted)
-    default = _bundled("default")
-    base = parse(_text(default), "default")
-    profile = parse(_text(path), path.stem, base).with_environment(os.environ)
-    if profile.catalog:
-        profile = profile.override({"catalog": str(path.parent / profile.catalog)}, "profile")
+    path = profile_path(name or os.environ.get("DEPLOY_PROFILE") or "default")
+    profile = profile_in(path).with_environment(os.environ)
     for key, value in flags.items():
         profile = profile.override({key: value}, f"--{key.replace('_', '-')}")
     return profile
 
 
-def _text(path: Path) -> str:
+def profile_in(path: Path) -> Profile:
+    """Return the profile of a file over the default one. A catalogue is named relative to it."""
+    default = profile_path("default")
+    base = parse(profile_text(default), "default", source=str(default))
+    profile = parse(profile_text(path), path.stem, base, source=str(path))
+    if profile.catalog:
+        return profile.override({"catalog": str(path.parent / profile.catalog)}, "profile")
+    return profile
+
+
+def profile_text(path: Path) -> str:
+    """Return the text of a profile. Raises ProfileInvalid: it cannot be read."""
     try:
         return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ProfileInvalid(f"profile {path}: {e}") from e
+    except OSError as e:
+        raise ProfileInvalid(f"{path}: {e.strerror}", hint=_LIST_HINT) from e
+    except UnicodeDecodeError as e:
+        raise ProfileInvalid(f"{path}: not UTF-8 at byte {e.start}", hint=_LIST_HINT) from e
 
 
-def _bundled(name: str) -> Path:
-    """Return the file of a bundled profile: beside the package, or inside an installed one."""
+def profile_path(name: str) -> Path:
+    """Return where a profile lies: a .toml file, or the bundled one of that name."""
+    if name.endswith(".toml") or "/" in name:
+        return Path(name)
+    bundled = {path.stem: path for path in bundled_profiles()}
+    if name not in bundled:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, bundled, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint += f"one of: {', '.join(bundled)}; or a .toml file"
+        raise ProfileInvalid(f"there is no profile {name!r}", hint=hint)
+    return bundled[name]
+
+
+def bundled_profiles() -> list[Path]:
+    """Return the files of the bundled profiles: beside the package, or inside an installed one."""
     package = Path(__file__).parents[1]
     folders = [package / "profiles", package.parent / "profiles"]
     folder = next((f for f in folders if f.is_dir()), folders[0])
-    names = sorted(p.stem for p in folder.glob("*.toml"))
-    if name not in names:
-        raise ProfileInvalid(
-            f"there is no profile {name!r}", hint=f"one of: {', '.join(names)}; or a .toml file"
-        )
-    return folder / f"{name}.toml"
+    return sorted(folder.glob("*.toml"))
 
 
 def read_json(path: str) -> Any:  # noqa: ANN401 - JSON

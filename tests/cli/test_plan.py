@@ -235,7 +235,8 @@ def test_a_mistake_is_one_clear_error(
     [
         pytest.param("contxt = 1", "unknown key 'contxt'", id="unknown-key"),
         pytest.param("context = 'x'", "has the wrong type", id="type"),
-        pytest.param("context =", "profile mine", id="no-toml"),
+        pytest.param("context =", "mine.toml:1: Invalid value", id="no-toml"),
+        pytest.param("\n\ncontext = 0", "mine.toml:3: context = 0; at least 1", id="line"),
     ],
 )
 def test_a_bad_profile_is_told(
@@ -273,3 +274,121 @@ def test_people_read_the_pick_and_what_larger_ones_are_short_of(
     [larger] = [line for line in done.stdout.splitlines() if "deepseek-r1:70b" in line]
     assert "needs" in larger
     assert done.stderr == ""
+
+
+# --- several machines ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> dict[str, str]:
+    """Machine files by name: a card, a bare box, and one for which everything is too large."""
+    boxes = {"card": box_json(64, A10), "bare": box_json(64), "tiny": box_json(1.5)}
+    for name, document in boxes.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    return {name: str(tmp_path / f"{name}.json") for name in boxes}
+
+
+def test_compare_is_a_plan_a_machine_in_one_document(
+    run_deploy: RunDeploy, machines: dict[str, str]
+) -> None:
+    words = ("deepseek-r1:14b", "deepseek-r1:70b", "--server-version", "0.20.0", "--min-tps", "0")
+    done = run_deploy("plan", "--compare", *machines.values(), *words, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, load("compare"))
+    assert [each["file"] for each in document["plans"]] == list(machines.values())
+    for each in document["plans"]:
+        jsonschema.validate(each["plan"], load("plan"))
+        alone = run_deploy("plan", "--machine", each["file"], *words, "--json")
+        assert json.loads(alone.stdout) == each["plan"]
+    picks = [p["plan"]["chosen"] and p["plan"]["chosen"]["tag"] for p in document["plans"]]
+    assert picks == ["deepseek-r1:14b", "deepseek-r1:70b", None]
+    larger = [p["next_larger"] and p["next_larger"]["tag"] for p in document["plans"]]
+    assert larger == ["deepseek-r1:70b", None, "deepseek-r1:14b"]
+
+
+def test_compare_is_one_table_with_a_column_a_machine(
+    run_deploy: RunDeploy, machines: dict[str, str]
+) -> None:
+    tags = ("deepseek-r1:14b", "deepseek-r1:70b")
+    done = run_deploy("plan", "--compare", machines["card"], *tags, machines["bare"])
+    rows = {line[:11].strip(): line for line in done.stdout.splitlines()}
+    assert machines["card"] in rows["file"]
+    assert machines["bare"] in rows["file"]
+    assert "1 x NVIDIA A10" in rows["machine"]
+    assert rows["chosen"].split()[1:] == ["deepseek-r1:14b", "deepseek-r1:14b"]
+    assert "GiB of memory" in rows["short of"]
+    assert "the floor is 4" in rows["short of"]
+
+
+def test_compare_ends_with_3_where_no_machine_holds_anything(
+    run_deploy: RunDeploy, machines: dict[str, str]
+) -> None:
+    done = run_deploy("plan", "--compare", machines["tiny"], "deepseek-r1:70b")
+    assert done.returncode == 3
+    assert "nothing fits" in done.stdout
+    assert f"error: no machine holds any of these models; {machines['tiny']}: " in done.stderr
+
+
+# --- several models ------------------------------------------------------------------------------
+
+
+def test_together_says_what_each_gets(run_deploy: RunDeploy, machines: dict[str, str]) -> None:
+    words = ("--machine", machines["card"], "--server-version", "0.20.0", "--context", "4096")
+    tags = ("deepseek-r1:7b", "deepseek-r1:14b")
+    done = run_deploy("plan", "--together", *tags, *words, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, load("together"))
+    assert document["holds"]
+    assert [each["tag"] for each in document["loaded"]] == ["deepseek-r1:14b", "deepseek-r1:7b"]
+    shown = run_deploy("plan", "--together", *tags, *words).stdout
+    assert "answer    yes: 2 of 2 are loaded at once; largest file first" in shown
+    assert "keeps 3 models loaded (Ollama's default: 3 a GPU)" in shown
+
+
+def test_together_ends_with_3_and_says_what_is_missing(
+    run_deploy: RunDeploy, machines: dict[str, str]
+) -> None:
+    words = ("--machine", machines["card"], "--server-version", "0.20.0")
+    tags = ("deepseek-r1:32b", "deepseek-r1:14b")
+    done = run_deploy("plan", "--together", *tags, *words, "--json")
+    assert done.returncode == 3
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, load("together"))
+    assert [r["tag"] for r in document["missing"]] == ["deepseek-r1:14b"]
+    assert "error: 1 of 2 models find no place beside the others; deepseek-r1:14b" in done.stderr
+    shown = run_deploy("plan", "--together", *tags, *words).stdout
+    assert "answer    no: 1 of 2" in shown
+    assert "missing   deepseek-r1:14b: " in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(("--compare",), "--compare needs machine files", id="no-files"),
+        pytest.param(("--compare", "none.json"), "none.json: No such file", id="no-such-file"),
+        pytest.param(("box.json",), "box.json is a machine file", id="a-file-alone"),
+        pytest.param(("--together", "deepseek-r1:7b"), "two different models", id="one-model"),
+        pytest.param(
+            ("--together", "deepseek-r1:7b", "deepseek-r1:7b-qwen-distill-q4_K_M"),
+            "two different models", id="one-model-by-two-names",
+        ),
+        pytest.param(("--together", "moon:7b"), "moon:7b", id="unknown-model"),
+        pytest.param(
+            ("--compare", "--together", "a.json"), "--compare and --together exclude", id="both"
+        ),
+    ],
+)  # fmt: skip
+def test_a_question_that_cannot_be_meant(
+    run_deploy: RunDeploy, machines: dict[str, str], words: tuple[str, ...], says: str
+) -> None:
+    more = () if "--compare" in words else ("--machine", machines["bare"])
+    assert says in failure(run_deploy, *words, *more)["message"]
+
+
+def test_compare_and_machine_exclude_each_other(
+    run_deploy: RunDeploy, machines: dict[str, str]
+) -> None:
+    words = ("--compare", machines["bare"], "--machine", machines["bare"])
+    assert "--compare and --machine exclude" in failure(run_deploy, *words)["message"]
