@@ -9,6 +9,7 @@ from orchestrator.deployment import Made, Names, suffixed
 from orchestrator.errors import ServerRefused
 from orchestrator.ledger import Ledger
 from orchestrator.server import Server
+from orchestrator.server.shown import Installed
 from orchestrator.store import Store
 
 InUse = Sequence[Mapping[str, Any]]
@@ -26,7 +27,7 @@ def derive(server: Server, store: Store | None, made: Made, number: int, ledger:
         raise ServerRefused(f"{tag} is gone from the server since it was fetched")
     made = replace(made, tag_digest=base.digest, blob=shown.blob)
     there = server.find(made.names.model)
-    if there and _taken(server, there.name, there.digest, ledger.in_use(server.host)):
+    if there and _anothers(server, there, number, ledger):
         plain, made = (
             made,
             replace(made, names=suffixed(made.names, made.tag_digest, made.settings)),
@@ -84,6 +85,12 @@ def _digest(server: Server, names: Names) -> str:
     if found is None:
         raise ServerRefused(f"{names.model} was created, but the server does not have it")
     return found.digest
+
+
+def _anothers(server: Server, there: Installed, number: int, ledger: Ledger) -> bool:
+    """Whether a name is needed, or was made by somebody whose ledger is not this one."""
+    ours = ledger.made(server.host, there.name, there.digest, beside=number)
+    return not ours or _taken(server, there.name, there.digest, ledger.in_use(server.host))
 
 
 def _taken(server: Server, model: str, digest: str, in_use: InUse) -> bool:

@@ -159,6 +159,16 @@ class Ledger(Database):
         )
         return [_document(r) for r in rows]
 
+    def made(self, server_host: str, model: str, digest: str, *, beside: int) -> bool:
+        """Whether a run of ours, other than `beside`, made this derived model or set out to."""
+        rows = self.read(
+            "SELECT 1 FROM deployments WHERE server_host = ? AND id != ?"
+            " AND json_extract(document, '$.model') = ?"
+            " AND ifnull(json_extract(document, '$.digest'), ?) = ? LIMIT 1",
+            (server_host, beside, model, digest, digest),
+        )
+        return bool(rows)
+
     def ended(self, server_host: str, limit: int) -> list[Document]:
         """Return the last deployments of a server that are over: removed or failed."""
         rows = self.read(

@@ -158,3 +158,25 @@ def test_a_client_that_sends_a_keep_alive_is_put_right(
     )
     assert "not for good" in again.stderr
     assert run_deploy("status", "--check", "--profile", profile, env=env).returncode == 0
+
+
+def test_a_name_that_another_home_made_is_left_to_it(
+    run_deploy: RunDeploy,
+    server: RealServer,
+    registry: Registry,
+    tiny_models: dict[str, TinyModel],
+    profile: Path,
+) -> None:
+    theirs = "deploy/qwen2.5:0.5b-ctx2048"
+    tiny.create(server, tiny_models["qwen2.5:0.5b"])
+    server.client().create(theirs, from_="qwen2.5:0.5b", parameters={"num_ctx": 2048, "seed": 7})
+    before = {m.model: m.digest for m in server.client().list().models}
+    found = run_deploy(
+        "auto", "qwen2.5:0.5b", "--profile", profile, "--registry", registry.url, "--context",
+        "2048", "--json", env={"OLLAMA_HOST": server.url}, timeout=300,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    deployed = answer(found, "deployment")
+    assert deployed["model"].startswith(f"{theirs}-")
+    after = {m.model: m.digest for m in server.client().list().models}
+    assert after[theirs] == before[theirs] != deployed["digest"]
