@@ -74,19 +74,28 @@ def _host_reserve(machine: Machine, *, shared: bool) -> int:
 
 
 def _card(card: Accelerator, host: int, held: int) -> Card:
-    metal, total = card.vendor == "apple", card.memory_total_bytes
+    metal, cuda, total = card.vendor == "apple", card.vendor == "nvidia", card.memory_total_bytes
     if card.unified_memory:
         ours = min(host, total) if total else host
         # Metal's grant is never refreshed: the server plans with all of it, whatever is in use.
         free = total if metal and total else ours
         reserve = max(0, free - ours)
         return Card(
-            index=card.index, free_bytes=free, reserve_bytes=reserve, metal=metal, unified=True
+            index=card.index,
+            free_bytes=free,
+            reserve_bytes=reserve,
+            metal=metal,
+            cuda=cuda,
+            unified=True,
         )
     known = card.memory_free_bytes if card.memory_free_bytes is not None else (total or 0)
     free = min(known + held, total) if total else known + held
     return Card(
-        index=card.index, free_bytes=max(0, free), reserve_bytes=_card_reserve(card), metal=metal
+        index=card.index,
+        free_bytes=max(0, free),
+        reserve_bytes=_card_reserve(card),
+        metal=metal,
+        cuda=cuda,
     )
 
 

@@ -6,7 +6,7 @@ Symbols: C tokens in the cache, B batch, M = B*C, E embedding, F feed-forward, V
 heads; a value of the graph is an f32, 4 bytes.
 """
 
-from orchestrator.engine import Engine, engine_of
+from orchestrator.engine import Engine, engine_of, splits_slots
 from orchestrator.era import ServerVersion
 from orchestrator.memory import Device, Run, kv_bytes_per_layer
 from orchestrator.model import Architecture, Weights
@@ -14,7 +14,7 @@ from orchestrator.model import Architecture, Weights
 _F32 = 4
 _THREE_TENSORS = ServerVersion((0, 4, 0))  # gate, up and their product; before, two of them
 # A second embedding beside the logits, without flash attention: not yet on Metal at 0.11.6.
-_TWICE, _TWICE_ON_METAL = ServerVersion((0, 11, 0)), ServerVersion((0, 12, 0))
+_TWICE, _TWICE_ON_METAL = ServerVersion((0, 11, 5)), ServerVersion((0, 12, 0))
 _COPIES = 4  # of the inputs, while several cards work on successive batches
 # Values a token that Ollama's engine keeps for the chunked scan of linear attention, by the width
 # of its inner layer (qwen3-coder-next: 884 MiB at 1024 tokens a batch; one log).
@@ -23,7 +23,7 @@ _SCAN = 30
 
 def device_bytes(shape: Architecture, run: Run, device: Device, *, output: bool = True) -> int:
     """Return the compute buffer of one device that holds whole layers, and the output or not."""
-    engine = engine_of(shape.name, run.version)
+    engine = engine_of(shape, run.version)
     if engine is Engine.LLAMA_SERVER:
         return _llama_server(shape, run, device)
     if engine is Engine.OLLAMA:
@@ -37,12 +37,20 @@ def card_bytes(
 ) -> int:
     """Return the compute buffer of a card, alone or one of several that hold all layers."""
     each = device_bytes(shape, run, device, output=output)
-    return each + pipeline_bytes(shape, run) if several else each
+    if not several or engine_of(shape, run.version) is Engine.OLLAMA:
+        return each  # Ollama's own engine works on one batch at a time
+    return each + pipeline_bytes(shape, run)
+
+
+def _scores(shape: Architecture, run: Run) -> int:
+    """Return M: each token of a batch against the cells that it may attend to."""
+    slots = run.parallel if splits_slots(shape, run.version) else 1
+    return run.batch * (run.cells // slots)
 
 
 def _runner(shape: Architecture, run: Run, device: Device) -> int:
     """llama.cpp inside Ollama's runner, up to 0.24."""
-    m, b, e = run.batch * run.cells, run.batch, shape.embedding_length
+    m, b, e = _scores(shape, run), run.batch, shape.embedding_length
     if not run.flash_attention:
         mask = (6 if run.version.masks_twice else 4) * m
         halved = device == "metal" and run.version.masks_twice
@@ -63,7 +71,7 @@ def _ollama(shape: Architecture, run: Run, device: Device) -> int:
     On a GPU the mask lies there twice, as it came and as f16, and the kernels quantize what they
     multiply: both stand in its log, the latter since it reserves the kernels' pool too.
     """
-    m, b, e = run.batch * run.cells, run.batch, shape.embedding_length
+    m, b, e = _scores(shape, run), run.batch, shape.embedding_length
     scan = _F32 * b * _SCAN * shape.ssm_inner_size
     if not run.flash_attention:
         rows = _latent(shape) or 4 * e
@@ -76,7 +84,7 @@ def _ollama(shape: Architecture, run: Run, device: Device) -> int:
 
 def _llama_server(shape: Architecture, run: Run, device: Device) -> int:
     """llama-server, 0.30 and later: one row of logits, not the whole batch's."""
-    m, b, e = run.batch * run.cells, run.batch, shape.embedding_length
+    m, b, e = _scores(shape, run), run.batch, shape.embedding_length
     widest = max(_feed_forward(shape), _latent(shape) + e)
     if run.flash_attention:
         extra = e if device == "cpu" and not shape.expert_count else 0
@@ -126,8 +134,8 @@ def _logits(shape: Architecture, run: Run, device: Device) -> int:
 
 def host_bytes(shape: Architecture, run: Run, cards: int) -> int:
     """Return the host's part of the compute buffers when layers run on accelerators."""
-    m, be = run.batch * run.cells, run.batch * shape.embedding_length
-    engine = engine_of(shape.name, run.version)
+    m, be = _scores(shape, run), run.batch * shape.embedding_length
+    engine = engine_of(shape, run.version)
     if engine is Engine.LLAMA_SERVER:
         return 8 * be + 2 * m
     if engine is Engine.OLLAMA:
@@ -138,7 +146,7 @@ def host_bytes(shape: Architecture, run: Run, cards: int) -> int:
 
 def pipeline_bytes(shape: Architecture, run: Run) -> int:
     """Return what each card holds more when all layers lie on several cards (copies in flight)."""
-    m, be = run.batch * run.cells, run.batch * shape.embedding_length
+    m, be = _scores(shape, run), run.batch * shape.embedding_length
     mask = (6 if run.version.masks_twice else 4) * m
     return 16 * be + (16 * m if run.flash_attention else 3 * mask)
 
@@ -148,7 +156,7 @@ def staging_bytes(shape: Architecture, run: Run, weights: Weights) -> int:
 
     The output matrix is staged there in its own type, beside the logits.
     """
-    if engine_of(shape.name, run.version) is not Engine.LLAMA_RUNNER:
+    if engine_of(shape, run.version) is not Engine.LLAMA_RUNNER:
         return 0
     output = weights.output_bytes + (weights.embedding_bytes if shape.tied_embeddings else 0)
     return _F32 * run.batch * (shape.embedding_length + shape.vocab_size) + output
@@ -160,7 +168,7 @@ def borrowed_bytes(shape: Architecture, run: Run, weights: Weights, device: Devi
     The cache of one layer, and the largest tensor of a mixture's experts. Metal shares its memory,
     and Ollama's own engine computes such layers where they are.
     """
-    if device == "metal" or engine_of(shape.name, run.version) is Engine.OLLAMA:
+    if device == "metal" or engine_of(shape, run.version) is Engine.OLLAMA:
         return 0
     return kv_bytes_per_layer(shape, run) + weights.largest_expert_bytes
 

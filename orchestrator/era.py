@@ -57,13 +57,8 @@ class ServerVersion:
 
     @property
     def masks_twice(self) -> bool:
-        """Whether an f16 copy of the attention mask is kept (seen from 0.11.6, not in 0.9.6)."""
-        return self.numbers >= (0, 11, 0)
-
-    @property
-    def flash_by_default(self) -> bool:
-        """Whether flash attention "auto" means on, for CUDA, Metal and CPU alike."""
-        return self.numbers >= (0, 13, 5)
+        """Whether an f16 copy of the attention mask is kept: llama.cpp as 0.11.5 brought it."""
+        return self.numbers >= (0, 11, 5)
 
     def __str__(self) -> str:
         return ".".join(map(str, self.numbers))

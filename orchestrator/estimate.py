@@ -152,7 +152,7 @@ class _CardParts:
 def _host_weights(load: Load, placement: Placement) -> int:
     """Bytes of what no card holds; a tied embedding lies on the host and on the card."""
     weights = load.weights
-    on_cards = sum(sum(weights.per_layer_bytes[layers]) for _, layers in _slices(load, placement))
+    on_cards = sum(sum(load.layer_weights[layers]) for _, layers in _slices(load, placement))
     experts = sum(
         _experts_on_host(load, share, layers) for share, layers in _slices(load, placement)
     )
@@ -190,7 +190,7 @@ def _experts_on_host(load: Load, share: Share, layers: slice) -> int:
 
 def _cards(load: Load, placement: Placement, kv_layers: Sequence[int]) -> Iterator[_CardParts]:
     for share, layers in _slices(load, placement):
-        held = sum(load.weights.per_layer_bytes[layers]) - _experts_on_host(load, share, layers)
+        held = sum(load.layer_weights[layers]) - _experts_on_host(load, share, layers)
         yield _CardParts(
             weights=held + (load.output_bytes if share.output else 0),
             kv=sum(kv_layers[layers]),
@@ -225,5 +225,7 @@ def compute_basis(load: Load) -> str:
     shape, run, engine = load.shape, load.run, load.engine
     flash = "on" if run.flash_attention else "off"
     where = f"formula of Ollama {run.version} ({engine.value}), flash attention {flash}"
-    proven = shape.name in ("qwen2", "llama") and engine is Engine.LLAMA_RUNNER
+    if shape.vision_block_count and engine is Engine.OLLAMA:
+        return f"{where}; without the buffers for reading a picture, which can take gigabytes"
+    proven = shape.name in ("qwen2", "llama") and engine is not Engine.OLLAMA
     return where if proven else f"{where} (thinly verified for {shape.name})"

@@ -1,6 +1,6 @@
 """Whether one candidate fits a machine and its server: a fit with its estimate, or a rejection."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from orchestrator.memory import Device, Run
 from orchestrator.model import Candidate, Target
 from orchestrator.placement import Card, Kind, Load, Placement, batched, everywhere, place
 from orchestrator.profile import Profile
-from orchestrator.settings import Wishes, effective, slots_are_automatic
+from orchestrator.settings import Wishes, attempts, effective
 from orchestrator.units import GIB, MIB, gb, gib
 
 Reason = Literal[
@@ -107,23 +107,25 @@ def judge(candidate: Candidate, terms: Terms, wish: Kind | Literal["any"]) -> Fi
 
 def _refused(candidate: Candidate, terms: Terms) -> Rejection | None:
     """Return the rejection that no placement can change."""
-    tag, needed = candidate.tag, candidate.min_server_version
+    found = next(_reasons(candidate, terms), None)
+    return Rejection(tag=candidate.tag, reason=found[0], detail=found[1]) if found else None
+
+
+def _reasons(candidate: Candidate, terms: Terms) -> Iterator[tuple[Reason, str]]:
+    shape, needed = candidate.architecture, candidate.min_server_version
     if candidate.format != "gguf":
-        return Rejection(tag=tag, reason="unsupported", detail=f"{candidate.format}, not GGUF")
-    if candidate.architecture.name not in SUPPORTED:
-        detail = f"architecture {candidate.architecture.name} is unknown, and not guessed"
-        return Rejection(tag=tag, reason="unsupported", detail=detail)
+        yield "unsupported", f"{candidate.format}, not GGUF"
+    if shape.name not in SUPPORTED:
+        yield "unsupported", f"architecture {shape.name} is unknown, and not guessed"
     if not candidate.commercial_use and not terms.profile.allow_licence:
-        detail = f"{candidate.license} forbids commercial use; --allow-licence takes it"
-        return Rejection(tag=tag, reason="licence", detail=detail)
+        yield "licence", f"{candidate.license} forbids commercial use; --allow-licence takes it"
     if needed and terms.version and terms.version < ServerVersion.parse(needed):
-        detail = f"needs Ollama {needed} or later; this server is {terms.version}"
-        return Rejection(tag=tag, reason="server", detail=detail)
-    if candidate.architecture.context_length < terms.profile.min_context:
-        trained = candidate.architecture.context_length
-        detail = f"trained for {trained} tokens; the profile wants {terms.profile.min_context}"
-        return Rejection(tag=tag, reason="context", detail=detail)
-    return None
+        yield "server", f"needs Ollama {needed} or later; this server is {terms.version}"
+    if shape.expert_count and terms.machine.server.runtime == "embedded":
+        yield "server", "a mixture of experts, which the embedded runtime cannot run: use a release"
+    if shape.context_length < terms.profile.min_context:
+        trained, wanted = shape.context_length, terms.profile.min_context
+        yield "context", f"trained for {trained} tokens; the profile wants {wanted}"
 
 
 def predicted(candidate: Candidate, terms: Terms, *, cpu: bool = False) -> Fit:
@@ -141,20 +143,30 @@ def _placed(candidate: Candidate, terms: Terms, *, cpu: bool) -> _Placed:
     """Return where the server puts the candidate; what finds no place on cards runs on the CPU."""
     cards = () if cpu else terms.budget.cards
     tries = _tries(terms) if cards else ()
-    for each in tries:
-        loading = _loading(candidate, each, _device(cards))
-        placement = place(loading.load, cards)
-        if placement.kind == "gpu" or (placement.kind == "split" and each is tries[-1]):
+    loadings = [_loading(candidate, each, _device(cards)) for each in tries]
+    for loading, group in _in_turn(loadings, cards):
+        placement = place(loading.load, group)
+        last = loading is loadings[-1] and len(group) == len(cards)
+        if placement.kind == "gpu" or (placement.kind == "split" and last):
             return _Placed(loading=loading, placement=placement)
     loading = _loading(candidate, terms, "cpu")
     return _Placed(loading=loading, placement=everywhere(loading.load, layers=0))
 
 
+def _in_turn(
+    loadings: Sequence["_Loading"], cards: Sequence[Card]
+) -> Iterator[tuple["_Loading", Sequence[Card]]]:
+    """What a server that chooses its slots tries: every number of them on one card, then on all."""
+    if len(loadings) > 1 and len(cards) > 1 and not loadings[0].load.spread:
+        fullest = sorted(cards, key=lambda c: c.free_bytes, reverse=True)
+        yield from ((loading, [card]) for loading in loadings for card in fullest)
+    yield from ((loading, cards) for loading in loadings)
+
+
 def _tries(terms: Terms) -> tuple[Terms, ...]:
     """Return what is tried on cards: a server that chooses its slots itself ends with one."""
-    if not slots_are_automatic(terms.wishes, terms.machine.server, terms.version or NEWEST):
-        return (terms,)
-    return terms, replace(terms, wishes=replace(terms.wishes, parallel=1))
+    wishes = attempts(terms.wishes, terms.machine.server, terms.version or NEWEST)
+    return tuple(replace(terms, wishes=each) for each in wishes)
 
 
 def _device(cards: Sequence[Card]) -> Device:
@@ -197,7 +209,7 @@ def _loading(candidate: Candidate, terms: Terms, device: Device) -> _Loading:
     load = load_of(candidate, found.run, device, settings)
     if wishes.num_batch is None:
         cards = () if device == "cpu" else terms.budget.cards
-        load = batched(load, cards, terms.machine.memory.free_bytes)
+        load = batched(load, cards)
     return _Loading(load=load, requested=dict(found.requested))
 
 

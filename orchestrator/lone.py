@@ -13,7 +13,7 @@ from orchestrator.machine import Machine, ServerSettings
 from orchestrator.memory import Device
 from orchestrator.model import Candidate
 from orchestrator.placement import Card, Load, batched, everywhere, place
-from orchestrator.settings import Wishes, effective
+from orchestrator.settings import Wishes, attempts, effective
 
 _ANY_CARD = (Card(index=0, free_bytes=0),)
 
@@ -37,7 +37,11 @@ def estimated(
     load, requested = _load(candidate, wishes, machine, version, device, cards)
     placement = everywhere(load, cards[0].index if cards else 0, gpu_layers)
     if machine and gpu_layers is None:
-        placement = place(load, cards)
+        for each in attempts(wishes, machine.server, load.run.version):
+            load, requested = _load(candidate, each, machine, version, device, cards)
+            placement = place(load, cards)
+            if placement.kind == "gpu":
+                break
     if placement.kind == "cpu":
         load, requested = _load(candidate, wishes, machine, version, "cpu", ())
     return predict(
@@ -73,5 +77,5 @@ def _load(
     settings = machine.server.settings if machine else ServerSettings()
     load = load_of(candidate, found.run, device, settings)
     if wishes.num_batch is None:
-        load = batched(load, cards, machine.memory.free_bytes if machine else None)
+        load = batched(load, cards)
     return load, found.requested

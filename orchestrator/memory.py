@@ -27,7 +27,8 @@ DRIVER_CONTEXT_BYTES = 457 * MIB
 """Per process and card: CUDA contexts take 300-600 MiB; this is Ollama's own allowance."""
 _WHOLE_BATCHES = ServerVersion((0, 4, 0))
 _CELLS, _OLD_CELLS = 256, 32  # llama.cpp pads the cache to so many tokens
-_PADDED_CONTEXT = ServerVersion((0, 13, 0))
+_PADDED_CONTEXT, _SLOTS_PADDED = ServerVersion((0, 13, 0)), ServerVersion((0, 11, 5))
+_BATCH_OF_ONE_SLOT = ServerVersion((0, 12, 5))
 _STATE_COPIES = 25  # recurrent states a sequence that Ollama's own engine keeps
 _RUNNER_BYTES, _RUNNER_BYTES_PER_TOKEN = 75 * MIB, 0.3 * KIB
 
@@ -52,17 +53,20 @@ class Run:
     def cells(self) -> int:
         """Tokens that the cache is made for: whole blocks of 256, of 32 in old runners.
 
-        Flash attention always needed the larger block; since 0.13 the context itself is padded.
+        Flash attention always needed the larger block; since 0.13 the context itself is padded, and
+        since 0.11.5 the cells of each slot.
         """
         old = self.version < _PADDED_CONTEXT and not self.flash_attention
         block = _OLD_CELLS if old else _CELLS
+        if self.version >= _SLOTS_PADDED:
+            return self.parallel * -(-self.context // block) * block
         return -(-self.context_total // block) * block
 
     @property
     def batch(self) -> int:
         """Tokens of one prefill step; up to 0.3 llama.cpp's server split batches at 512."""
         most = self.num_batch if self.version >= _WHOLE_BATCHES else min(self.num_batch, 512)
-        return min(most, self.cells)
+        return min(most, self.context if self.version >= _BATCH_OF_ONE_SLOT else self.cells)
 
 
 def kv_bytes_per_layer(shape: Architecture, run: Run) -> int:
@@ -74,7 +78,7 @@ def kv_bytes_per_layer(shape: Architecture, run: Run) -> int:
     """
     values = shape.head_count_kv * (shape.key_length + shape.value_length)
     if shape.mla_cache:
-        twice = engine_of(shape.name, run.version) is not Engine.LLAMA_SERVER
+        twice = engine_of(shape, run.version) is not Engine.LLAMA_SERVER
         values = shape.kv_lora_rank * (1 + twice) + shape.rope_dimension_count
     return int(run.cells * values * KV_BYTES[run.kv_cache_type])
 
@@ -86,7 +90,7 @@ def kv_by_layer(shape: Architecture, run: Run) -> tuple[int, ...]:
         return (each,) * shape.block_count
     every = shape.block_count // max(1, shape.attention_layers)
     recurrent = shape.block_count - shape.attention_layers
-    copies = _STATE_COPIES if engine_of(shape.name, run.version) is Engine.OLLAMA else 1
+    copies = _STATE_COPIES if engine_of(shape, run.version) is Engine.OLLAMA else 1
     state = shape.recurrent_state_bytes * copies * run.parallel // max(1, recurrent)
     return tuple(each if (i + 1) % every == 0 else state for i in range(shape.block_count))
 

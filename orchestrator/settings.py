@@ -1,10 +1,12 @@
 """Which settings a run will really have: what was wished, what the server does, and why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.engine import (
+    card_decides,
+    card_without_flash,
     flash_by_default,
     no_flash,
     one_slot_only,
@@ -20,7 +22,8 @@ _DEFAULT_CONTEXT = 4096
 _DEFAULT_BATCH = 512
 _MOST = 2**31 - 1  # llama.cpp counts tokens in 32 bits
 _AUTO_PARALLEL_UNTIL = ServerVersion((0, 9, 7))
-_AUTO_PARALLEL = 2
+_FOUR_SLOTS_UNTIL = ServerVersion((0, 6, 7))
+_MOST_SLOTS = 256  # llama.cpp's LLAMA_MAX_SEQ
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +70,7 @@ def effective(
         requested["context"] = {"asked": context, "reason": f"trained for {shape.context_length}"}
         context = shape.context_length
     parallel = _parallel(wishes, server or ServerState(), known, requested)
-    if parallel > 1 and one_slot_only(shape.name, known):
+    if parallel > 1 and one_slot_only(shape, known):
         reason = f"Ollama runs {shape.name} with one slot"
         requested["parallel"] = {"asked": parallel, "reason": reason}
         parallel = 1
@@ -87,8 +90,9 @@ def effective(
 def _check(wishes: Wishes) -> None:
     for name in ("context", "parallel", "num_batch"):
         value = getattr(wishes, name)
-        if value is not None and not 1 <= value <= _MOST:
-            most = "at least 1" if value < 1 else f"at most {_MOST}"
+        highest = _MOST_SLOTS if name == "parallel" else _MOST
+        if value is not None and not 1 <= value <= highest:
+            most = "at least 1" if value < 1 else f"at most {highest}"
             raise InvalidInput(f"--{name.replace('_', '-')} {value}: must be {most}")
     quantized = wishes.kv_cache_type not in (None, "f16")
     if quantized and wishes.flash_attention is False:
@@ -109,16 +113,25 @@ def _parallel(
         return settings.num_parallel
     if wishes.parallel:
         return wishes.parallel
-    return _AUTO_PARALLEL if slots_are_automatic(wishes, server, version) else 1
+    if not slots_are_automatic(wishes, server, version):
+        return 1
+    return 4 if version < _FOUR_SLOTS_UNTIL else 2
 
 
 def slots_are_automatic(wishes: Wishes, server: ServerState, version: ServerVersion) -> bool:
-    """Whether the server takes two slots where they fit wholly on GPUs or on the CPU, else one.
+    """Whether the server takes several slots where they fit wholly on GPUs or on the CPU, else one.
 
     Only a server that was seen running, without the setting, is known to choose by itself.
     """
     unset = not (server.settings.num_parallel or wishes.parallel)
     return unset and server.pid is not None and version < _AUTO_PARALLEL_UNTIL
+
+
+def attempts(wishes: Wishes, server: ServerState, version: ServerVersion) -> tuple[Wishes, ...]:
+    """Return the wishes that a server tries on GPUs: one that chooses its slots ends with one."""
+    if not slots_are_automatic(wishes, server, version):
+        return (wishes,)
+    return wishes, replace(wishes, parallel=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +150,7 @@ def _flash(
     wish = settings.flash_attention if wishes.flash_attention is None else wishes.flash_attention
     if where.machine is None:
         return True if wish is None else wish
-    why = _no_flash(where, where.machine)
+    why = _no_flash(where, where.machine, by_hand=wish is not None)
     if why and wish:
         requested["flash_attention"] = {
             "asked": True,
@@ -145,18 +158,24 @@ def _flash(
         }
     if why:
         return False
-    return flash_by_default(where.shape.name, where.version) if wish is None else wish
+    return flash_by_default(where.shape, where.version) if wish is None else wish
 
 
-def _no_flash(where: _Where, machine: Machine) -> str:
+def _no_flash(where: _Where, machine: Machine, *, by_hand: bool) -> str:
     """Return why this server never uses flash attention there, or ""."""
     on_cpu = where.device == "cpu"
     if why := no_flash(where.shape, where.version, on_cpu=on_cpu):
         return why
-    # Its CUDA kernels need compute capability 6.0, and miss 7.2 (Jetson Xavier); one card decides.
-    numbers = [(a.compute_capability or "").split(".") for a in machine.usable]
-    old = any(n[0].isdigit() and (int(n[0]) < 6 or n == ["7", "2"]) for n in numbers)
-    return "a GPU is too old" if old and not on_cpu else ""
+    if on_cpu or not card_decides(where.shape, where.version, by_hand=by_hand):
+        return ""
+    numbers = [_capability(a.compute_capability) for a in machine.usable]
+    old = any(n is not None and card_without_flash(n, where.version) for n in numbers)
+    return "a GPU is too old" if old else ""
+
+
+def _capability(text: str | None) -> tuple[int, int] | None:
+    major, _, minor = (text or "").partition(".")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
 
 
 def _kv_type(
@@ -176,7 +195,7 @@ def _kv_type(
     if known == "f16":
         return known
     by_hand = wishes.flash_attention or settings.flash_attention
-    needs_asking = quantized_cache_needs_asking(where.shape.name, where.version)
+    needs_asking = quantized_cache_needs_asking(where.shape, where.version)
     if flash and (by_hand or where.machine is None or not needs_asking):
         return known
     why = "CPU" if where.device == "cpu" else "flash attention is off"

@@ -133,10 +133,12 @@ def _crowded(candidate: Candidate, terms: Terms, loaded: Sequence[Loaded]) -> Re
 def _evicting(found: Fit, terms: Terms, wish: Wish) -> Rejection | None:
     """Return why a server from 0.30 on gives up a loaded model for this one; None: it does not.
 
-    A model that the deployment keeps off the GPUs is counted against the host.
+    Without GPUs, or for a model that is kept off them, it does not ask.
     """
     free = [] if wish == "cpu" else [c.free_bytes for c in terms.budget.cards]
-    room = int(_FREE_SHARE * (sum(free) if free else terms.budget.host_bytes))
+    if not free:
+        return None
+    room = int(_FREE_SHARE * sum(free))
     counted = server_bytes(found.estimate.load) + _surcharge(found.estimate.load)
     if counted <= room:
         return None

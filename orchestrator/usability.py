@@ -54,7 +54,23 @@ def judged(
     slices = [a for a in found if a.usable and _is_slice(a)]
     best = max(slices, key=lambda a: a.memory_free_bytes or 0, default=None)
     reason = f"CUDA gives a process one MIG slice, and {best.uuid} has more free" if best else ""
-    return tuple(_marked(a, reason) if a in slices and a is not best else a for a in found)
+    one = tuple(_marked(a, reason) if a in slices and a is not best else a for a in found)
+    return _of_one_vendor(one)
+
+
+def _of_one_vendor(found: Sequence[Accelerator]) -> tuple[Accelerator, ...]:
+    """Leave usable the devices of the vendor that has most memory free: a model runs on one
+    library, which is one vendor's.
+    """
+    free: dict[str, int] = {}
+    for each in found:
+        if each.usable:
+            free[each.vendor] = free.get(each.vendor, 0) + (each.memory_free_bytes or 0)
+    if len(free) < 2:
+        return tuple(found)
+    best = max(free, key=lambda vendor: free[vendor])
+    reason = f"a model runs on GPUs of one vendor, and those of {best} have more memory free"
+    return tuple(a if a.vendor == best else _marked(a, reason) for a in found)
 
 
 def usability(
@@ -75,6 +91,8 @@ def usability(
         return EMBEDDED
     if not _has_memory(accelerator):
         return "the driver would not tell how much memory it has"
+    if accelerator.memory_total_bytes == 0:
+        return "it has no memory"
     newest = _newest_era(server_version)
     if accelerator.vendor == "nvidia":
         return _nvidia(accelerator, visible_devices, among or (accelerator,), newest=newest)

@@ -64,7 +64,7 @@ def drop_empty(table: Table) -> Table:
 
 def architecture(model: Table) -> Table:
     """Return the fields of orchestrator.model.Architecture that differ from its defaults."""
-    numbers = {key: model.get(key) for key in DIRECT}
+    numbers = {key: model.get(key) for key in DIRECT} | split_heads(model)
     interval = model.get("full_attention_interval")
     return drop_empty(
         {"name": model["arch"], "tied_embeddings": tied(model)}
@@ -115,6 +115,20 @@ def vision(model: Table) -> Table:
     renamed = {"position_embeddings": "position_count", "deepstack_layers": "deepstack_count"}
     told = ("block_count", "embedding_length", "feed_forward_length", "patch_size", *renamed)
     return {f"vision_{renamed.get(key, key)}": tower.get(key) or None for key in told}
+
+
+def split_heads(model: Table) -> Table:
+    """Return the heads as the header of a file with split latent attention has them."""
+    if "kv_lora_rank" not in model or not model.get("gguf_mla_split", True):
+        return {}
+    rank = model["kv_lora_rank"]
+    return {
+        "head_count_kv": 1,
+        "key_length": rank + model["rope_dimension_count"],
+        "value_length": rank,
+        "key_length_mla": model["key_length"],
+        "value_length_mla": model["value_length"],
+    }
 
 
 def kind_of_model(model: Table) -> str:

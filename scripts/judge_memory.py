@@ -82,7 +82,7 @@ def load_of(row: Row) -> Load:
         context=row["context_total"] // row["parallel"],
         parallel=row["parallel"],
         kv_cache_type=row["kv_cache_type"],
-        flash_attention=flash_by_default(shape.name, version) if flash is None else flash,
+        flash_attention=flash_by_default(shape, version) if flash is None else flash,
         num_batch=row["num_batch"],
         version=version,
     )

@@ -20,6 +20,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 MIB = 1024**2
 RUNS = 7
+_PLAN_S = 0.30
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,35 @@ def quick(environ: Mapping[str, str]) -> None:
     """Print what answers at once."""
     deploy = str(Path(sys.executable).with_name("deploy"))
     show("deploy --version", cost([deploy, "--version"], environ), 0.10)
-    show("deploy plan", cost([deploy, "plan"], environ), 0.35, 80)
+    show("deploy plan", cost([deploy, "plan"], environ), _PLAN_S, 70)
     show("deploy auto --dry-run", cost([deploy, "auto", "--dry-run"], environ), 0.35, 80)
+    show("deploy explain", cost([deploy, "explain"], environ), 0.50, 80)
+
+
+def cards(folder: Path, environ: Mapping[str, str]) -> None:
+    """Print what planning for many accelerators costs: at most twice one."""
+    deploy = str(Path(sys.executable).with_name("deploy"))
+    for version in ("0.9.3", "0.20.0", "0.33.0"):
+        for count in (1, 64):
+            machine = folder / f"{count}.json"
+            card = {"vendor": "nvidia", "name": "NVIDIA L4", "memory_total_bytes": 23 * 2**30}
+            document = {
+                "memory": {"total_bytes": 512 * 2**30},
+                "accelerators": [card | {"index": i} for i in range(count)],
+                "server": {"version": version},
+            }
+            machine.write_text(json.dumps(document))
+            found = cost([deploy, "plan", "--machine", str(machine)], environ)
+            show(
+                f"deploy plan, {count} cards, {version}", found, 0.30 * (1 if count == 1 else 2), 70
+            )
+
+
+def estimates() -> None:
+    """Print how far estimates are from what was logged and published."""
+    for script in ("judge_memory.py", "calibrate_speed.py"):
+        print(f"\n{script}:", flush=True)
+        subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=True)
 
 
 def whole(folder: Path, environ: Mapping[str, str]) -> None:
@@ -106,6 +134,8 @@ def main() -> None:
         home.mkdir()
         environ = environment(home, asked.port)
         quick(environ)
+        cards(Path(name), environ)
+        estimates()
         if not asked.quick:
             try:
                 whole(Path(name), environ)

@@ -6,6 +6,8 @@ import pytest
 
 from orchestrator.engine import (
     Engine,
+    card_decides,
+    card_without_flash,
     engine_of,
     flash_by_default,
     no_flash,
@@ -14,7 +16,14 @@ from orchestrator.engine import (
     quantized_cache_needs_asking,
 )
 from orchestrator.era import Era, ServerVersion
+from orchestrator.model import Architecture
 from tests.shapes import TINY, shape_of
+
+
+def named(architecture: str) -> Architecture:
+    vocabulary = 129_280 if architecture == "deepseek2" else TINY.vocab_size
+    return replace(TINY, name=architecture, vocab_size=vocabulary)
+
 
 RUNNER, OWN, SERVER = Engine.LLAMA_RUNNER, Engine.OLLAMA, Engine.LLAMA_SERVER
 
@@ -33,7 +42,7 @@ RUNNER, OWN, SERVER = Engine.LLAMA_RUNNER, Engine.OLLAMA, Engine.LLAMA_SERVER
 def test_ollama_s_engine_took_over_one_architecture_after_the_other(
     architecture: str, version: str, engine: Engine
 ) -> None:
-    assert engine_of(architecture, ServerVersion.parse(version)) is engine
+    assert engine_of(named(architecture), ServerVersion.parse(version)) is engine
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,7 @@ def test_ollama_s_engine_took_over_one_architecture_after_the_other(
 def test_what_ollama_s_engine_runs_was_measured_first(
     architecture: str, version: str, era: Era
 ) -> None:
-    assert placed_by(architecture, ServerVersion.parse(version)) is era
+    assert placed_by(named(architecture), ServerVersion.parse(version)) is era
 
 
 @pytest.mark.parametrize(
@@ -60,7 +69,7 @@ def test_what_ollama_s_engine_runs_was_measured_first(
     ],
 )  # fmt: skip
 def test_flash_attention_unasked(architecture: str, version: str, on: bool) -> None:
-    assert flash_by_default(architecture, ServerVersion.parse(version)) is on
+    assert flash_by_default(named(architecture), ServerVersion.parse(version)) is on
 
 
 def test_why_there_is_never_flash_attention() -> None:
@@ -74,8 +83,38 @@ def test_why_there_is_never_flash_attention() -> None:
 
 def test_a_quantized_cache_and_slots_have_rules_of_their_own() -> None:
     newer, newest = ServerVersion.parse("0.20.0"), ServerVersion.parse("0.33.0")
-    assert quantized_cache_needs_asking("qwen2", newer)
-    assert not quantized_cache_needs_asking("qwen3", newer)
-    assert not quantized_cache_needs_asking("qwen2", newest)
-    assert one_slot_only("qwen35", newest)
-    assert not one_slot_only(replace(TINY).name, newest)
+    assert quantized_cache_needs_asking(TINY, newer)
+    assert not quantized_cache_needs_asking(named("qwen3"), newer)
+    assert not quantized_cache_needs_asking(TINY, newest)
+    assert one_slot_only(named("qwen35"), newest)
+    assert not one_slot_only(TINY, newest)
+
+
+def test_only_v3_s_tokenizer_runs_on_ollama_s_deepseek2() -> None:
+    newer = ServerVersion.parse("0.20.0")
+    assert engine_of(shape_of("deepseek-r1:671b"), newer) is OWN
+    assert engine_of(shape_of("deepseek-coder-v2:16b"), newer) is RUNNER
+
+
+@pytest.mark.parametrize(
+    ("capability", "version", "without"),
+    [
+        ((5, 2), "0.9.3", False), ((5, 2), "0.20.0", False), ((7, 2), "0.20.0", True),
+        ((7, 2), "0.9.3", False), ((6, 1), "0.30.0", True), ((6, 1), "0.31.1", True),
+        ((6, 1), "0.31.2", False), ((5, 2), "0.33.0", True), ((7, 2), "0.33.0", True),
+        ((7, 5), "0.30.0", False),
+    ],
+)  # fmt: skip
+def test_which_cards_have_flash_attention(
+    capability: tuple[int, int], version: str, without: bool
+) -> None:
+    assert card_without_flash(capability, ServerVersion.parse(version)) is without
+
+
+def test_when_an_old_card_decides() -> None:
+    old, runner, newest = (ServerVersion.parse(v) for v in ("0.9.3", "0.20.0", "0.33.0"))
+    assert card_decides(TINY, old, by_hand=True)
+    assert not card_decides(TINY, runner, by_hand=False)
+    assert card_decides(named("qwen3"), runner, by_hand=False)
+    assert card_decides(TINY, newest, by_hand=False)
+    assert not card_decides(TINY, newest, by_hand=True)

@@ -42,14 +42,9 @@ def test_the_eras_end_where_the_code_was_removed(text: str, era: Era) -> None:
     assert ServerVersion.parse(text).era is era
 
 
-def test_the_mask_is_copied_between_0_9_6_and_0_11_6() -> None:
-    assert not ServerVersion.parse("0.9.6").masks_twice
-    assert ServerVersion.parse("0.11.6").masks_twice
-
-
-def test_flash_attention_is_the_default_from_0_13_5() -> None:
-    assert not ServerVersion.parse("0.13.4").flash_by_default
-    assert ServerVersion.parse("0.13.5").flash_by_default
+def test_the_mask_is_copied_from_0_11_5_on() -> None:
+    assert not ServerVersion.parse("0.11.4").masks_twice
+    assert ServerVersion.parse("0.11.5").masks_twice
 
 
 def test_versions_compare_as_numbers_not_as_text() -> None:

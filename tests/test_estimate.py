@@ -118,8 +118,8 @@ def test_the_basis_says_how_sure_the_cache_is(tag: str, says: str) -> None:
     ("tag", "version", "sure"),
     [
         ("deepseek-r1:7b", "0.9.3", True),
-        ("deepseek-r1:7b", "0.33.0", False),
-        ("qwen3:8b", "0.9.3", False),
+        ("deepseek-r1:7b", "0.33.0", True),
+        ("qwen3:8b", "0.20.0", False),
     ],
 )
 def test_the_basis_says_where_compute_is_thinly_verified(

@@ -268,8 +268,8 @@ def test_every_shape_of_the_catalogue_has_a_cache_on_every_layer_that_attends() 
             884.1, id="hybrid",
         ),
         pytest.param(
-            "deepseek-r1:671b", "0.5.12", {"context": 2048, "flash_attention": False}, "cpu", 670.01,
-            id="unsplit-latent",
+            "deepseek-r1:671b", "0.5.12", {"context": 2048, "flash_attention": False}, "cpu",
+            670.01, id="unsplit-latent",
         ),
         pytest.param(
             "deepseek-v3.1:671b", "0.33.0", {"context": 4096}, "cpu", 412.01, id="split-latent"

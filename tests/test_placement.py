@@ -66,6 +66,7 @@ def exact_need(load: Load) -> int:
         return need + (version.numbers < (0, 12, 11))
     graph = compute.device_bytes(load.shape, load.run, "cuda")
     target = 1024 * MIB if load.fit_target_bytes is None else load.fit_target_bytes
+    target += memory.DRIVER_CONTEXT_BYTES
     return target + graph + sum(load.layer_bytes) + output
 
 
@@ -90,7 +91,9 @@ def test_a_split_leaves_room_for_its_own_buffers(tag: str, version: str, free: i
 def test_the_newest_server_offloads_the_output_first() -> None:
     """0.30.10, a 32B on 15,814 MiB: 48 of 65 layers, 752 MiB of cache for 47 of them."""
     load = load_of("deepseek-r1:32b", "0.30.10", flash_attention=True)
-    [share] = place(load, [Card(index=0, free_bytes=15814 * MIB)]).shares
+    [share] = place(
+        load, [Card(index=0, free_bytes=15814 * MIB + memory.DRIVER_CONTEXT_BYTES)]
+    ).shares
     assert (share.layers, share.output) == (47, True)
     [one] = everywhere(load, layers=1).shares
     assert (one.layers, one.output) == (0, True)
@@ -149,17 +152,16 @@ def test_slices_of_layers_lie_one_after_the_other(
 )
 def test_the_newest_server_chooses_the_batch(context: int, free: int, batch: int) -> None:
     load = load_of("deepseek-r1:7b", "0.33.0", context, flash_attention=True)
-    assert batched(load, cards(free), None).run.num_batch == batch
-    assert batched(load, (), free * GIB).run.num_batch == batch
-    assert batched(load, (), None).run.num_batch == min(2048, max(512, context // 8))
+    assert batched(load, cards(free)).run.num_batch == batch
+    assert batched(load, ()).run.num_batch == min(2048, max(512, context // 8))
     older = replace(load, run=replace(load.run, version=ServerVersion.parse("0.24.0")))
-    assert batched(older, cards(free), None).run.num_batch == 512
+    assert batched(older, cards(free)).run.num_batch == 512
 
 
 def test_old_cuda_without_flash_attention_gets_a_small_batch_on_a_small_card() -> None:
     load = load_of("deepseek-r1:7b", "0.33.0", 8192, flash_attention=False)
-    assert batched(load, cards(8), None).run.num_batch == 256
-    assert batched(load, cards(24), None).run.num_batch == 512
+    assert batched(load, cards(8)).run.num_batch == 256
+    assert batched(load, cards(24)).run.num_batch == 512
 
 
 @pytest.mark.parametrize("overhead", [0, GIB])

@@ -79,18 +79,24 @@ def test_flash_attention_on_an_old_cpu_server_is_ignored_with_the_reason() -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "capability", "on"),
-    [("a", "5.2", False), ("b", "7.2", False), ("c", "6.1", True), ("d", None, True)],
-)
-def test_one_old_card_turns_flash_attention_off(
-    name: str, capability: str | None, on: bool
+    ("capability", "version", "by_hand", "on"),
+    [
+        ("5.2", "0.33.0", False, False), ("7.2", "0.33.0", False, False),
+        ("6.1", "0.33.0", False, True), ("6.1", "0.30.0", False, False),
+        (None, "0.33.0", False, True), ("5.2", "0.33.0", True, True),
+        ("7.2", "0.12.11", True, False), ("5.2", "0.9.3", True, True),
+    ],
+)  # fmt: skip
+def test_one_old_card_turns_flash_attention_off_by_the_rule_of_its_version(
+    capability: str | None, version: str, by_hand: bool, on: bool
 ) -> None:
-    machine = box(64, CARD, (f"NVIDIA {name}", 8), version="0.33.0")
+    machine = box(64, CARD, ("NVIDIA old", 8), version=version)
     other = replace(machine.accelerators[1], compute_capability=capability)
     machine = replace(machine, accelerators=(machine.accelerators[0], other))
-    result = effective(Wishes(flash_attention=True), shape=TINY, machine=machine)
+    wish = Wishes(flash_attention=True if by_hand else None)
+    result = effective(wish, shape=TINY, machine=machine)
     assert result.run.flash_attention is on
-    assert ("flash_attention" in result.requested) is not on
+    assert ("flash_attention" in result.requested) is (by_hand and not on)
 
 
 def test_a_server_s_quantized_cache_counts_only_with_flash_attention() -> None:

@@ -25,6 +25,8 @@ from tests.shapes import CATALOG, VERSIONS, box, made
 PROFILE = Profile(name="default", families=(("deepseek-r1", "qwen3"),), quantizations=("Q4_K_M",))
 A10 = ("NVIDIA A10", 24)
 
+H100 = "NVIDIA H100 80GB HBM3"
+
 
 def terms_of(machine: Machine, **more: Any) -> Terms:
     profile = replace(PROFILE, **more.pop("profile", {}))
@@ -157,27 +159,36 @@ def test_before_0_30_a_second_model_has_to_fit_wholly_on_gpus(version: str) -> N
 
 
 @pytest.mark.parametrize("holds", [True, False])
-def test_from_0_30_on_a_second_model_may_fill_four_fifths(*, holds: bool) -> None:
-    tags = ("deepseek-r1:14b", "deepseek-r1:7b")
-    first, second = (e.fit.estimate for e in all_of(box(64, version="0.33.0"), *tags).loaded)
-    beside = int(server_bytes(second.load) / 0.8) if holds else int(1.01 * second.host_bytes)
-    ram = (first.host_bytes + beside + GIB // 32) / 0.9 / GIB  # a tenth is kept for the system
-    found = all_of(box(ram, version="0.33.0"), *tags)
+def test_from_0_30_on_a_second_model_may_fill_four_fifths_of_what_gpus_have_left(
+    *, holds: bool
+) -> None:
+    tags = ("deepseek-r1:32b", "deepseek-r1:14b")
+    roomy = box(64, (H100, 80), version="0.33.0")
+    first, second = (e.fit.estimate for e in all_of(roomy, *tags, num_batch=512).loaded)
+    least = server_bytes(second.load) / 0.8
+    left = least * (1.002 if holds else 0.998)
+    card = (first.devices[0].bytes + left) / GIB
+    found = all_of(box(64, (H100, card), version="0.33.0"), *tags, num_batch=512)
     assert missing(found) == ({} if holds else {tags[1]: "server"})
     assert holds or "80%" in found.missing[0].detail
-    assert not all_of(box(ram + 1, version="0.20.0"), *tags).missing
 
 
 @pytest.mark.parametrize(("batch", "holds"), [(512, True), (1024, False), (2048, False)])
 def test_from_0_30_on_long_prefill_steps_are_counted_with_a_surcharge(
     batch: int, *, holds: bool
 ) -> None:
-    tags = ("deepseek-r1:14b", "deepseek-r1:7b")
-    first, second = (e.fit.estimate for e in all_of(box(64, version="0.33.0"), *tags).loaded)
-    beside = int(server_bytes(second.load) / 0.8)
-    ram = (first.host_bytes + beside + GIB // 2) / 0.9 / GIB
-    found = all_of(box(ram, version="0.33.0"), *tags, num_batch=batch)
+    tags = ("deepseek-r1:32b", "deepseek-r1:14b")
+    roomy = box(64, (H100, 80), version="0.33.0")
+    first, second = (e.fit.estimate for e in all_of(roomy, *tags, num_batch=batch).loaded)
+    left = server_bytes(second.load) / 0.8 + 0.5 * GIB
+    card = (first.devices[0].bytes + left) / GIB
+    found = all_of(box(64, (H100, card), version="0.33.0"), *tags, num_batch=batch)
     assert found.to_json()["holds"] == holds
+
+
+def test_without_gpus_the_newest_server_gives_nothing_up() -> None:
+    found = all_of(box(36, version="0.33.0"), "deepseek-r1:32b", "deepseek-r1:14b")
+    assert not any(r.reason == "server" for r in found.missing)
 
 
 # --- laws ----------------------------------------------------------------------------------------

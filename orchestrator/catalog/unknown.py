@@ -50,7 +50,10 @@ def unknown_model(name: str, candidates: Sequence[Candidate]) -> UnknownModel:
     known = [c for c in candidates if c.family == family]
     fact, owners = _fact(family, size, known)
     nearest = _suggestions(wanted, size, known, owners, candidates)
-    shown = name if name.isprintable() and 0 < len(name) <= _LONGEST else repr(name[:_LONGEST])
+    plain = name.isprintable() and " " not in name and len(name) <= _LONGEST
+    shown = name if plain else repr(name[:_LONGEST])
+    if not wanted:
+        return UnknownModel(f"no model is named: {name!r} is empty", nearest=[])
     what = f"{shown} does not exist: {fact}" if fact else f"the catalogue has no {shown}"
     if not nearest:
         return UnknownModel(what, nearest=nearest)

@@ -150,7 +150,7 @@ def compute_formula(shape: Architecture, run: Run) -> str:
     batch, cells = run.batch, run.cells
     text = f"scratch of a prefill step of {batch} tokens: "
     logits = f"logits 4 x {batch} x {shape.vocab_size} = {gib(4 * batch * shape.vocab_size)}"
-    if engine_of(shape.name, run.version) is not Engine.LLAMA_RUNNER:
+    if engine_of(shape, run.version) is not Engine.LLAMA_RUNNER:
         logits = "the rest is tensors of the widest layer"
     if run.flash_attention:
         mask = f"mask 2 x {batch} x {cells} = {gib(2 * batch * cells)}"

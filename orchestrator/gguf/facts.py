@@ -14,6 +14,7 @@ from orchestrator.model import Architecture, Candidate, Weights
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _MOST = 2**32 - 1
 _MOST_BLOCKS = 4096
+_ATTENTION_INTERVAL = 4
 _OPTIONAL = {
     "q_lora_rank": "attention.q_lora_rank",
     "key_length_mla": "attention.key_length_mla",
@@ -58,14 +59,14 @@ def architecture(metadata: Mapping[str, Any], tensors: Iterable[Tensor]) -> Arch
     if not drafts < blocks <= _MOST_BLOCKS:
         raise InvalidInput(f"the header of this {name} model says block_count = {blocks}")
     blocks -= drafts
-    attending = blocks // interval if interval else None
+    attending = blocks // interval if interval else _attending(metadata, name, blocks)
     return Architecture(
         name=name,
         block_count=blocks,
         embedding_length=embedding,
         feed_forward_length=number("feed_forward_length", 0),
         head_count=heads,
-        head_count_kv=number("attention.head_count_kv", heads),
+        head_count_kv=number("attention.head_count_kv", heads, least=1),
         key_length=number("attention.key_length", embedding // heads),
         value_length=number("attention.value_length", embedding // heads),
         vocab_size=vocabulary[0] if vocabulary else 0,
@@ -84,6 +85,19 @@ def architecture(metadata: Mapping[str, Any], tensors: Iterable[Tensor]) -> Arch
         draft_block_count=drafts or int(any(t.startswith("mtp.") for t in by_name)),
         **_told_by_tensors(by_name) | {field: number(key, 0) for field, key in _OPTIONAL.items()},
     )
+
+
+def _attending(metadata: Mapping[str, Any], name: str, blocks: int) -> int | None:
+    """Return the layers of a hybrid that attend, where no interval is told; None: no hybrid.
+
+    Heads of 0 mark those that do not; without such a list every fourth attends, as in llama.cpp.
+    """
+    if not metadata.get(f"{name}.ssm.inner_size"):
+        return None
+    heads = metadata.get(f"{name}.attention.head_count_kv")
+    if isinstance(heads, list) and 0 in heads:
+        return sum(bool(n) for n in heads[:blocks])
+    return blocks // _ATTENTION_INTERVAL
 
 
 def _told_by_tensors(by_name: Mapping[str, Tensor]) -> dict[str, Any]:

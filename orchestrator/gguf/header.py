@@ -6,6 +6,7 @@ A hostile file costs at most `LIMIT_BYTES` of reading, as much memory, and one c
 
 import struct
 from dataclasses import dataclass
+from math import prod
 from typing import Any, BinaryIO
 
 from orchestrator.errors import InvalidInput
@@ -22,6 +23,9 @@ _SKIP_BYTES = 256 * 1024
 # What a kept value takes in memory at most: an entry with its objects, a number in a list, and a
 # character, of which one byte of the file can make one.
 _ENTRY_BYTES, _NUMBER_BYTES, _CHARACTER_BYTES = 512, 56, 4
+_MOST_TENSOR_BYTES = 2**50  # a thousand times the largest file of today
+_AGAIN = "the file is damaged, or was not written by llama.cpp's tools: fetch it again"
+_NO_GGUF = "name the .gguf file itself; safetensors are read as hf:ORG/REPO"
 _SCALARS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i",
     6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
@@ -51,6 +55,15 @@ class Header:
     file_bytes: int = 0
 
 
+def _bad(what: str) -> InvalidInput:
+    return InvalidInput(f"GGUF header: {what}", hint=_AGAIN)
+
+
+def _text(data: bytes) -> str:
+    """Return bytes as a person reads them: letters in quotes, anything else in hex."""
+    return f'"{data.decode()}"' if data.isalnum() else f"bytes {data.hex(' ')}"
+
+
 class _Reader:
     """A cursor that refuses to read, or to keep, more than the limit."""
 
@@ -64,7 +77,7 @@ class _Reader:
         self.position += count
         data = self.stream.read(count)
         if len(data) != count:
-            raise InvalidInput(f"GGUF header: the file ends at byte {self.position - count}")
+            raise _bad(f"the file ends at byte {self.position - count}")
         return data
 
     def skip(self, count: int) -> None:
@@ -76,14 +89,12 @@ class _Reader:
 
     def check(self, count: int) -> None:
         if self.position + count > LIMIT_BYTES:
-            raise InvalidInput(f"GGUF header: longer than {LIMIT_BYTES // 1024**2} MiB")
+            raise _bad(f"longer than {LIMIT_BYTES // 1024**2} MiB")
 
     def keep(self, size_bytes: int) -> None:
         self.kept += size_bytes
         if self.kept > LIMIT_BYTES:
-            raise InvalidInput(
-                f"GGUF header: its values need more than {LIMIT_BYTES // 1024**2} MiB"
-            )
+            raise _bad(f"its values need more than {LIMIT_BYTES // 1024**2} MiB")
 
     def scalar(self, code: str) -> Any:  # noqa: ANN401 - the file says which type it is
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
@@ -91,7 +102,7 @@ class _Reader:
     def count(self, what: str, maximum: int) -> int:
         (value,) = _COUNT.unpack(self.take(8))
         if value > maximum:
-            raise InvalidInput(f"GGUF header: {value} {what}, more than {maximum}")
+            raise _bad(f"{value} {what}, more than {maximum}")
         return int(value)
 
     def string(self) -> str:
@@ -106,7 +117,7 @@ class _Reader:
             return self.string()
         if kind == _ARRAY:
             return self.array()
-        raise InvalidInput(f"GGUF header: unknown value type {kind}")
+        raise _bad(f"unknown value type {kind}")
 
     def array(self) -> list[Any] | ArrayLength:
         kind, length = self.scalar("<I"), self.count("array entries", LIMIT_BYTES)
@@ -119,11 +130,11 @@ class _Reader:
             self.skip(size)
         elif kind == _STRING:
             if length > _MAX_STRINGS:
-                raise InvalidInput(f"GGUF header: {length} strings, more than {_MAX_STRINGS}")
+                raise _bad(f"{length} strings, more than {_MAX_STRINGS}")
             for _ in range(length):
                 self.skip(self.count("bytes in a string", _MAX_STRING))
         else:  # arrays of arrays too: llama.cpp loads no such file
-            raise InvalidInput(f"GGUF header: array of type {kind}")
+            raise _bad(f"array of type {kind}")
         return ArrayLength(length=length)
 
     def metadata(self, key_count: int) -> dict[str, Any]:
@@ -139,9 +150,12 @@ class _Reader:
         self.keep(_ENTRY_BYTES)
         name, dimensions = self.string(), self.scalar("<I")
         if dimensions > _MAX_DIMENSIONS:
-            raise InvalidInput(f"GGUF header: tensor {name[:80]} has {dimensions} dimensions")
+            raise _bad(f"tensor {name[:80]} has {dimensions} dimensions")
         shape = tuple(int(self.scalar("<Q")) for _ in range(dimensions))
         kind, offset = self.scalar("<I"), self.scalar("<Q")
+        if max(prod(shape), *shape, offset) > _MOST_TENSOR_BYTES:
+            size = " x ".join(map(str, shape))
+            raise _bad(f"tensor {name[:80]} of {size} at byte {offset}, which no file can hold")
         return Tensor(name=name, type=type_name(kind), shape=shape), int(offset)
 
 
@@ -152,7 +166,7 @@ def read(stream: BinaryIO) -> Header:
     """
     reader = _Reader(stream)
     if (magic := reader.take(4)) != b"GGUF":
-        raise InvalidInput(f"not a GGUF file: it starts with {magic!r}")
+        raise InvalidInput(f"not a GGUF file: it starts with {_text(magic)}", hint=_NO_GGUF)
     _check_version(reader.scalar("<I"))
     tensor_count = reader.count("tensors", _MAX_ENTRIES)
     key_count = reader.count("keys", _MAX_ENTRIES)
@@ -183,7 +197,7 @@ def _check_version(version: int) -> None:
 def _end(placed: list[tuple[Tensor, int]], header_bytes: int, alignment: Any) -> int:  # noqa: ANN401
     """Return how long the file must be at least to hold the data of its tensors."""
     if not isinstance(alignment, int) or not 0 < alignment <= _MAX_ALIGNMENT:
-        raise InvalidInput(f"GGUF header: general.alignment is {alignment}")
+        raise _bad(f"general.alignment is {alignment}")
     start = -(-header_bytes // alignment) * alignment
     known = [(tensor, at) for tensor, at in placed if not tensor.type.startswith("type ")]
     return max((start + at + tensor.size_bytes for tensor, at in known), default=header_bytes)

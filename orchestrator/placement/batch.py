@@ -17,23 +17,20 @@ _HEADROOM = {_MEDIUM: 0.75, _LARGE: 0.6}
 _SURCHARGE_BYTES = {_MEDIUM: 768 * MIB, _LARGE: 2 * GIB}
 
 
-def batched(load: Load, cards: Sequence[Card], host_free_bytes: int | None) -> Load:
-    """Return the load with the batch that its server chooses; without cards the host decides.
-
-    `host_free_bytes` None: nothing is known of the machine, and all memory that is needed is there.
-    """
-    batch = _automatic(load, cards, host_free_bytes)
+def batched(load: Load, cards: Sequence[Card]) -> Load:
+    """Return the load with the batch that its server chooses; on a CPU by the context alone."""
+    batch = _automatic(load, cards)
     return replace(load, run=replace(load.run, num_batch=batch))
 
 
-def _automatic(load: Load, cards: Sequence[Card], host_free_bytes: int | None) -> int:
+def _automatic(load: Load, cards: Sequence[Card]) -> int:
     if load.engine is not Engine.LLAMA_SERVER:
         return _DEFAULT
     context, seen = load.run.context_total, handed_over(load, cards)
-    if seen and load.device == "cuda" and not load.run.flash_attention:
+    if seen and seen[0].cuda and not load.run.flash_attention:
         small = any(c.free_bytes <= _SMALL_CARD_BYTES for c in seen)
         return _CONSTRAINED if small and context > _CONTEXT_MEDIUM else _DEFAULT
-    free = sum(c.free_bytes for c in seen) if seen else host_free_bytes
+    free = sum(c.free_bytes for c in seen)
     wished = _LARGE if context > _CONTEXT_LARGE else _MEDIUM
     if context <= _CONTEXT_MEDIUM:
         return _DEFAULT
@@ -41,7 +38,7 @@ def _automatic(load: Load, cards: Sequence[Card], host_free_bytes: int | None) -
     return next(fitting, _DEFAULT)
 
 
-def _fits(batch: int, predicted: int, free: int | None) -> bool:
+def _fits(batch: int, predicted: int, free: int) -> bool:
     if not free:
         return True
     if predicted > _HEADROOM[batch] * free:

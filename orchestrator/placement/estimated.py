@@ -1,7 +1,8 @@
 """The estimate era: a formula over the header decides (llm/memory.go, 0.3.14 to 0.12.10).
 
-A card alone is tried before all together. Each card keeps a minimum, its graph and one layer more
-as a buffer; layers go round among the cards that still have room, and the output comes last.
+A card alone is tried before all together, from 0.11.5 on as few as hold all. Each card keeps a
+minimum, its graph and one layer more as a buffer; layers go round among the cards that still have
+room, and the output comes last.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from orchestrator.units import MIB
 MINIMUM_BYTES, METAL_MINIMUM_BYTES = 457 * MIB, 512 * MIB
 # Between these two Metal came without its minimum (seen at 0.12.6; 0.11.6 and 0.13 count it).
 _METAL_BARE = (ServerVersion((0, 12, 4)), ServerVersion((0, 12, 7)))
+_FEWEST_CARDS = ServerVersion((0, 11, 5))  # before: each alone, then all
 _LAST_LAYER_FIRST = ServerVersion((0, 7, 0))
 _LARGEST_AS_BUFFER = ServerVersion((0, 7, 0))  # of that one release; otherwise the first layer
 
@@ -28,12 +30,20 @@ def minimum_bytes(card: Card, version: ServerVersion) -> int:
 def shares(load: Load, cards: Sequence[Card]) -> tuple[Share, ...]:
     """Return what each card gets: of one card if all fits there, of all otherwise."""
     ordered = sorted(cards, key=lambda c: c.free_bytes, reverse=True)
-    groups = [ordered] if load.spread else [*([card] for card in ordered), ordered]
-    for group in groups:
+    for group in _groups(load, ordered):
         counts = _Filling(load, group).counts()
         if sum(counts) > load.shape.block_count:
             return contiguous(load, group, counts)
     return contiguous(load, cards, _Filling(load, cards).counts())
+
+
+def _groups(load: Load, ordered: list[Card]) -> list[list[Card]]:
+    """Return the sets of cards that are tried to hold all layers."""
+    if load.spread:
+        return [ordered]
+    if load.run.version >= _FEWEST_CARDS:
+        return [ordered[:n] for n in range(1, len(ordered) + 1)]
+    return [*([card] for card in ordered), ordered]
 
 
 class _Filling:

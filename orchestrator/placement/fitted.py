@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from orchestrator import compute
+from orchestrator import compute, memory
 from orchestrator.placement.load import Card, Load, Share, contiguous
 from orchestrator.units import MIB
 
@@ -21,7 +21,9 @@ _ALONE_SHARE = 0.8  # of a card's free memory: up to there a model is put on tha
 def server_bytes(load: Load) -> int:
     """Return what Ollama from 0.30 on predicts, to decide whether one card will do."""
     shape, width = load.shape, load.shape.embedding_length // load.shape.head_count
-    cache = 4 * shape.block_count * shape.head_count_kv * width * load.run.context_total
+    hybrid = shape.attention_layers < shape.block_count  # the fewest heads of any layer count
+    heads = 1 if hybrid else shape.head_count_kv
+    cache = 4 * shape.block_count * heads * width * load.run.context_total
     return load.weights.total_bytes + cache
 
 
@@ -46,7 +48,10 @@ class _Fit:
         self.load = load
         self.cards = cards
         margin = _MARGIN_BYTES if load.fit_target_bytes is None else load.fit_target_bytes
-        self.target = [c.free_bytes - margin for c in cards]
+        # llama.cpp looks at what is free when its own driver context is there already.
+        self.target = [
+            c.free_bytes - margin - (0 if c.metal else memory.DRIVER_CONTEXT_BYTES) for c in cards
+        ]
         self.blocks = load.shape.block_count
         self.full = [*load.layer_bytes, load.output_bytes]
         experts = [*(load.weights.expert_layer_bytes or (0,) * self.blocks), 0]

@@ -8,8 +8,8 @@ from orchestrator.era import ServerVersion
 from orchestrator.memory import KvType, Run
 from orchestrator.model import Architecture
 
-_LEAST_CONTEXT = 2048  # of models without a projector, 0.7.0 until the formula was given up
-_LEAST_SINCE, _LEAST_UNTIL = ServerVersion((0, 7, 0)), ServerVersion((0, 12, 11))
+_LEAST_CONTEXT = 2048  # of models without a projector
+_LEAST_SINCE, _LEAST_UNTIL = ServerVersion((0, 7, 1)), ServerVersion((0, 11, 5))
 # It takes a quantized value for a whole byte or half a one, without the scale of its block.
 _VALUE_BYTES: dict[KvType, float] = {"f16": 2, "q8_0": 1, "q4_0": 0.5}
 
@@ -50,5 +50,8 @@ def graph_bytes(shape: Architecture, run: Run) -> tuple[int, int]:
         full = max(4 * b * (3 * e + v), 4 * b * (3 * e + 2 + c * (1 + k) + 2 * dk * k))
         wide = 4 * b * (2 * e + 1 + 2 * dk * k + c + c * k) + 4 * dk * c * k + e * dk * k * 9 // 16
         return full, max(4 * b * (3 * e + v) + e * v * 105 // 128, wide)
-    partial = (h // max(1, k)) * sum(counted_cache(shape, run)) // 6
+    least = (
+        k if shape.attention_layers == shape.block_count else 1
+    )  # of hybrids' layers: none, or 1
+    partial = (h // max(1, least)) * sum(counted_cache(shape, run)) // 6
     return partial, partial

@@ -19,13 +19,14 @@ class Card:
     """An accelerator as the server sees it.
 
     `free_bytes` is what the server plans with, `reserve_bytes` what a plan of ours leaves alone of
-    it. `unified` says that its memory is the host's.
+    it. `unified` says that its memory is the host's; `metal` and `cuda`, what library runs it.
     """
 
     index: int
     free_bytes: int
     reserve_bytes: int = 0
     metal: bool = False
+    cuda: bool = True
     unified: bool = False
 
     @property
@@ -84,7 +85,17 @@ class Load:
     def layer_bytes(self) -> tuple[int, ...]:
         """Weights and cache of each transformer layer."""
         kv = memory.kv_by_layer(self.shape, self.run)
-        return tuple(w + k for w, k in zip(self.weights.per_layer_bytes, kv, strict=True))
+        return tuple(w + k for w, k in zip(self.layer_weights, kv, strict=True))
+
+    @property
+    def layer_weights(self) -> tuple[int, ...]:
+        """Weights of each transformer layer as the engine groups them.
+
+        Ollama's own takes the layer that predicts further tokens, `mtp.layers.0`, for the first.
+        """
+        first, *others = self.weights.per_layer_bytes
+        draft = self.weights.draft_bytes if self.engine is Engine.OLLAMA else 0
+        return (first + draft, *others)
 
     @property
     def output_bytes(self) -> int:
@@ -98,12 +109,12 @@ class Load:
     @property
     def engine(self) -> Engine:
         """Who runs it."""
-        return engine_of(self.shape.name, self.run.version)
+        return engine_of(self.shape, self.run.version)
 
     @property
     def placed_by(self) -> Era:
         """Whose rules place it."""
-        return placed_by(self.shape.name, self.run.version)
+        return placed_by(self.shape, self.run.version)
 
 
 def everywhere(load: Load, index: int = 0, layers: int | None = None) -> Placement:

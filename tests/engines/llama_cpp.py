@@ -10,12 +10,12 @@ import xllamacpp
 
 
 def main(model: str, context: str, slots: str, flash: str, cache: str) -> None:
-    """Load as Ollama from 0.30 on does on a CPU: no mapped file, no fitting, one cache for all."""
+    """Load as Ollama from 0.30 on does on a CPU: no mapped file, each slot with its own cache."""
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.n_ctx = int(context) * int(slots)
     params.n_parallel = int(slots)
-    params.kv_unified = True
+    params.kv_unified = False
     params.n_batch = params.n_ubatch = 512
     params.flash_attn_type = xllamacpp.llama_flash_attn_type[f"LLAMA_FLASH_ATTN_TYPE_{flash}"]
     params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE

@@ -73,10 +73,10 @@ def test_on_a_cpu_of_old_no_setting_helps() -> None:
 
 
 def test_a_card_too_old_for_flash_attention_is_named() -> None:
-    machine = box(64, ("NVIDIA GeForce GTX 980", 8), version="0.20.0")
+    machine = box(64, ("NVIDIA Jetson AGX Xavier", 8), version="0.20.0")
     [card] = machine.accelerators
-    machine = replace(machine, accelerators=(replace(card, compute_capability="5.2"),))
-    found = settings_of(case(machine, "deepseek-r1:1.5b"))
+    machine = replace(machine, accelerators=(replace(card, compute_capability="7.2"),))
+    found = settings_of(case(machine, "qwen3:1.7b"))
     assert (found["flash attention"][0], found["flash attention"][2]) == ("off", None)
     assert "GPU" in found["flash attention"][1]
 
