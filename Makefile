@@ -31,6 +31,9 @@ lint: $(DEV_STAMP)
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell
 	$(PYTHON) scripts/generate_catalog.py --check
+	$(PYTHON) scripts/calibrate_speed.py --check
+	$(PYTHON) scripts/card_table.py --check
+	$(PYTHON) docs/generate_claims.py --check
 
 fmt: $(DEV_STAMP)
 	$(VENV)/bin/ruff check --fix .

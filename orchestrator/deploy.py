@@ -1,4 +1,4 @@
-"""The story: look, plan, pull, derive, load, measure, judge; step down, or move the alias."""
+"""The story: look, plan, rehearse, pull, derive, load, measure, judge; step down, or move alias."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -10,7 +10,9 @@ from orchestrator.deployment import FOUND_THERE, Made, Names, learnt
 from orchestrator.errors import (
     DeployError,
     DiskFull,
+    Inconclusive,
     Interrupted,
+    InvalidInput,
     ModelUnavailable,
     PromiseBroken,
     PullFailed,
@@ -24,6 +26,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.order import Order, intend, nothing_fits
 from orchestrator.plan import Plan, choose
 from orchestrator.progress import Progress
+from orchestrator.rehearse import rehearse
 from orchestrator.runtime import installed, refuse_start, start, systemd_unit
 from orchestrator.runtime.embedded import install
 from orchestrator.settle import settle
@@ -87,7 +90,8 @@ def _loop(order: Order, seen: Survey, trail: Trail, progress: Progress) -> dict[
         if document := kept(order, seen, fit, progress):
             return document
         try:
-            outcome = _attempt(order, seen, fit, plan, registry, trail, progress)
+            refused = _rehearsed(order, seen, plan, fit, trail, progress)
+            outcome = refused or _attempt(order, seen, fit, plan, registry, trail, progress)
         except (ModelUnavailable, SourceCorrupt) as e:
             trail.failed_source(registry.name, e)
             if order.tags:
@@ -138,6 +142,29 @@ def serving(order: Order, progress: Progress) -> Survey:
     return survey(order.home, order.environ, parallel=parallel)
 
 
+def _rehearsed(
+    order: Order, seen: Survey, plan: Plan, fit: Fit, trail: Trail, progress: Progress
+) -> Rejection | None:
+    """Return what a stand-in of the fit says against its download; None: nothing, or not asked.
+
+    Raises Inconclusive, DiskFull, ServerRefused, ServerUnreachable.
+    """
+    tag = fit.candidate.tag
+    if not order.rehearse or seen.server.find(tag) is not None:  # nothing to download
+        return None
+    try:
+        found = rehearse(order, seen, fit, progress, slow=plan.slow)
+    except InvalidInput as e:
+        progress.say(f"warning: {tag} is not rehearsed: {e.what}")
+        return None
+    if found.inconclusive:
+        raise Inconclusive(f"{tag}: {found.said}", verdict=found.verdict.to_json())
+    if found.rejection is None:
+        trail.rehearsals[tag] = found.to_json()
+        progress.say(f"the rehearsal of {tag}: {found.verdict.outcome}")
+    return found.rejection
+
+
 def _attempt(
     order: Order,
     seen: Survey,
@@ -163,6 +190,7 @@ def _attempt(
         ruled_out=trail.ruled_out,
         rejected=plan.rejected,
         pulled_as=long_name if own else None,
+        rehearsal=trail.rehearsals.get(fit.candidate.tag),
     )
     ledger = Ledger(order.home.ledger)
     number = ledger.begin(made.to_json(), seen.machine.to_json())

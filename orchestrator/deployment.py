@@ -89,6 +89,7 @@ class Made:
 
     Until the model is derived its digests are unknown: None. `pulled_as` is the longer name that
     a download has until it is complete; None: it has none, or that name was there before.
+    `rehearsal` is what a stand-in proved before the download.
     """
 
     fit: Fit
@@ -106,6 +107,7 @@ class Made:
     layers: Sequence[Mapping[str, Any]] | None = None
     differences: Sequence[str] = ()
     pulled_as: str | None = None
+    rehearsal: Mapping[str, Any] | None = None
 
     @property
     def settings(self) -> dict[str, object]:
@@ -146,18 +148,20 @@ class Made:
             "placement": estimate.placement.kind,
             "settings": self.settings,
             "requested": dict(self.asked),
-            "planned": _planned(estimate),
-            "measured": _measured(proof.result.to_json()) if proof else None,
+            "planned": planned(estimate),
+            "measured": measured(proof.result.to_json()) if proof else None,
             "verdict": proof.verdict.to_json() if proof else None,
             "gap_s": gap_s,
             "failure": None,
             "rolled_back_from": None,
+            "rehearsal": self.rehearsal,
             "rejected": [{**r.to_json(), "learnt": r.tag in self.ruled_out} for r in self.rejected],
             "changed": True,
         }
 
 
-def _planned(estimate: Estimate) -> dict[str, Any]:
+def planned(estimate: Estimate) -> dict[str, Any]:
+    """Return what an estimate promises, as documents carry it."""
     return {
         "total_bytes": estimate.total_bytes,
         "resident_bytes": estimate.resident_bytes,
@@ -166,7 +170,8 @@ def _planned(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _measured(bench: Mapping[str, Any]) -> dict[str, Any]:
+def measured(bench: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the medians of a bench document, as other documents carry them."""
     metrics = bench["metrics"]
     medians = {name: m["median"] if m else None for name, m in metrics.items()}
     return {

@@ -22,6 +22,11 @@ mapped to one of these in the module that called the library; only the command l
 from typing import Any, ClassVar
 
 
+def one_line(text: str) -> str:
+    """Return a text with what moves a terminal's cursor escaped: a file may have put it there."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class DeployError(Exception):
     """A failure that a person can act on: what happened, and the next command."""
 
@@ -30,8 +35,8 @@ class DeployError(Exception):
 
     def __init__(self, what: str, *, hint: str | None = None, **details: Any) -> None:
         super().__init__(what)
-        self.what = what
-        self.hint = hint or self.remedy
+        self.what = one_line(what)
+        self.hint = one_line(hint or self.remedy)
         self.details = details
 
     def to_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from orchestrator.budget import Budget
 from orchestrator.era import NEWEST, ServerVersion
 from orchestrator.estimate import Estimate, estimate
-from orchestrator.gguf.weigh import weights_of
+from orchestrator.gguf.weigh import file_bytes_of, weights_of
 from orchestrator.machine import Machine, ServerSettings
 from orchestrator.memory import Device, Run
 from orchestrator.model import Candidate, Target
@@ -231,7 +231,7 @@ def target_of(candidate: Candidate, server_version: str | None) -> Target:
     return Target(
         model=candidate.tag,
         quantization=candidate.quantization,
-        file_bytes=candidate.file_bytes,
+        file_bytes=file_bytes_of(candidate),
         parameters_active=candidate.parameters_active,
         parameters_total=candidate.parameters_total,
         server_version=server_version,
@@ -287,7 +287,7 @@ def download_bytes(candidate: Candidate, partials: Collection[tuple[int, int]]) 
     Few tags have a known digest, so a partial is told by its size: the weights are nearly all of
     a model's bytes.
     """
-    whole = candidate.file_bytes
+    whole = file_bytes_of(candidate)
     there = [got for size, got in partials if _WEIGHTS_SHARE * whole <= size <= whole]
     return int(whole * _DISK_MARGIN) - max(there, default=0)
 
@@ -304,6 +304,6 @@ def _disk(candidate: Candidate, terms: Terms) -> Rejection | None:
         tag=candidate.tag,
         reason="disk",
         short_by_bytes=need - free,
-        detail=f"download {gb(candidate.file_bytes)} with its margin needs {gib(need)}; "
+        detail=f"download {gb(file_bytes_of(candidate))} with its margin needs {gib(need)}; "
         f"{gib(free)} is free at {where}",
     )

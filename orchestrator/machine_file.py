@@ -11,8 +11,9 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from orchestrator.catalog.accelerators import accelerator_facts
-from orchestrator.errors import MachineInvalid
+from orchestrator.errors import MachineInvalid, one_line
 from orchestrator.machine import Accelerator, Machine, Memory, Vendor
+from orchestrator.units import GIB, MIB
 from orchestrator.usability import judged
 
 # Brand words, for products that the catalogue does not know.
@@ -23,6 +24,7 @@ _BRANDS: tuple[tuple[str, Vendor], ...] = (
     (r"intel", "intel"),
     (r"huawei|ascend|atlas", "ascend"),
 )
+_LEAST_BYTES, _MOST_CORES = 64 * MIB, 4096
 _T = TypeVar("_T")
 
 
@@ -32,7 +34,8 @@ def from_json(document: object, *, source: str, server_version: str | None = Non
     `source` names the document in messages. `server_version` overrides the document's where
     `usable` is to be judged. Missing available and free sizes are taken as the total. Raises
     MachineInvalid with the JSON path: a wrong type, a negative size, more free than there is, an
-    index used twice, or an accelerator whose vendor cannot be told.
+    index used twice, a size or count that cannot be meant, or an accelerator whose vendor cannot be
+    told.
     """
     reader = _Reader(source)
     top = reader.mapping(document, "$")
@@ -43,6 +46,7 @@ def from_json(document: object, *, source: str, server_version: str | None = Non
     completed = reader.accelerators(entries)
     machine = reader.read(Machine, {**top, "memory": memory, "accelerators": completed}, "$")
     reader.consistent(machine)
+    reader.meant(machine)
     return replace(machine, accelerators=_judged(machine, completed, server_version))
 
 
@@ -175,7 +179,9 @@ class _Reader:
             if value >= 2**63:
                 raise self.wrong(path, f"{_shown(value)} is out of range")
             return int(value)
-        if (kind is str and isinstance(value, str)) or (kind is bool and isinstance(value, bool)):
+        if kind is str and isinstance(value, str):
+            return one_line(value)
+        if kind is bool and isinstance(value, bool):
             return value
         names = {int: "an integer", str: "a string", bool: "true or false"}
         wanted = next(name for each, name in names.items() if each is kind)
@@ -195,6 +201,30 @@ class _Reader:
                 raise self.wrong(
                     f"{path}.memory_free_bytes", f"{free} is above memory_total_bytes, {total}"
                 )
+
+    def meant(self, machine: Machine) -> None:
+        """Refuse sizes and counts that no machine has: another unit was meant."""
+        self.large(machine.memory.total_bytes, "$.memory.total_bytes")
+        for number, each in enumerate(machine.accelerators):
+            if each.memory_total_bytes:  # 0: a device without memory of its own
+                path = f"$.accelerators[{number}].memory_total_bytes"
+                self.large(each.memory_total_bytes, path)
+        self.cores(machine.host.physical_cores, "$.host.physical_cores")
+        self.cores(machine.host.logical_cores, "$.host.logical_cores")
+
+    def large(self, size_bytes: int, path: str) -> None:
+        """Refuse what cannot be meant in bytes: GiB or MiB were."""
+        if size_bytes < _LEAST_BYTES:
+            raise MachineInvalid(
+                f"{self.source}: {path}: {size_bytes} is below {_LEAST_BYTES // MIB} MiB",
+                hint=f"sizes are in bytes: 8 GiB are {8 * GIB}",
+                path=path,
+                source=self.source,
+            )
+
+    def cores(self, count: int | None, path: str) -> None:
+        if count is not None and not 1 <= count <= _MOST_CORES:
+            raise self.wrong(path, f"{count} is not from 1 to {_MOST_CORES}")
 
     def free(self, memory: Memory, path: str) -> None:
         free, total = memory.available_bytes, memory.total_bytes

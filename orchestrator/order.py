@@ -20,13 +20,17 @@ from orchestrator.units import gib
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """Profile, catalogue and places; no tags: the profile decides."""
+    """Profile, catalogue and places; no tags: the profile decides.
+
+    `rehearse`: a stand-in proves each candidate before its download.
+    """
 
     profile: Profile
     catalog: Catalog
     home: Home
     environ: Mapping[str, str]
     tags: tuple[str, ...] = ()
+    rehearse: bool = False
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -90,6 +94,8 @@ def nothing_fits(plan: Plan) -> NothingFits | DiskFull:
     if disk := [r for r in plan.rejected if r.reason == "disk"]:
         least = min(disk, key=lambda r: r.short_by_bytes or 0)
         return DiskFull(f"no model fits on the disk; nearest is {least.tag}: {least.detail}")
+    if plan.profile.placement in ("gpu", "split") and not plan.budget.cards:
+        return _no_gpu(plan)
     short = [r for r in plan.rejected if r.short_by_bytes]
     near = min(short, key=lambda r: r.short_by_bytes or 0, default=None)
     nearest = f"; nearest is {near.tag}: {near.detail}" if near else ""
@@ -98,5 +104,32 @@ def nothing_fits(plan: Plan) -> NothingFits | DiskFull:
         nearest = f"; {last.tag}: {last.detail}"
     return NothingFits(
         f"nothing fits in {gib(plan.budget.bytes)} ({plan.budget.basis}){nearest}",
+        hint=None if near else _refusal_hint(plan),
         plan=plan.to_json(),
     )
+
+
+def _no_gpu(plan: Plan) -> NothingFits:
+    """Return the error for a placement on GPUs where the server can use none."""
+    why = "; ".join(
+        f"{a.name}: {a.unusable_reason}" for a in plan.machine.accelerators if a.unusable_reason
+    )
+    placement = plan.profile.placement
+    return NothingFits(
+        f"placement {placement} is asked for, and there is no usable GPU"
+        + (f" ({why})" if why else ""),
+        hint="`deploy probe` lists the GPUs and why one is unusable; else --placement cpu",
+        plan=plan.to_json(),
+    )
+
+
+def _refusal_hint(plan: Plan) -> str | None:
+    """Return what helps where no memory is missing: nothing but refusals were found."""
+    reasons = {r.reason for r in plan.rejected}
+    if "licence" in reasons:
+        return "--allow-licence takes models whose licence forbids commercial use"
+    if "server" in reasons:
+        return "a newer Ollama runs them: `deploy runtime status` shows what serves here"
+    if "context" in reasons:
+        return "a profile with a smaller min_context takes them"
+    return "`deploy catalog` lists the models that can be deployed" if reasons else None

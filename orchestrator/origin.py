@@ -1,6 +1,7 @@
 """What a MODEL argument means, and where its facts come from: catalogue, disk, registry or hub."""
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,10 @@ from orchestrator.source.registry_model import in_registry
 from orchestrator.store import Store
 from orchestrator.survey import look
 
+_HUB_PAGE = re.compile(
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<repo>[^/?#]+/[^/?#]+)"
+    r"(?:/(?:blob|resolve|tree)/[^/?#]+(?:/(?P<file>[^?#]+))?)?"
+)
 _ELSEWHERE = "or name a .gguf file, hf:ORG/REPO, or HOST/NAMESPACE/NAME:TAG of a registry"
 
 
@@ -43,18 +48,30 @@ def _found(
     if text.startswith(PREFIX):
         with progress.waiting(f"reading the header of {text}"):
             return in_hub(text, quantization)
+    if page := _HUB_PAGE.match(text):
+        raise InvalidInput(
+            f"{text} is a page of the hub", hint=f"deploy estimate {PREFIX}{_on_hub(page)}"
+        )
     if text.endswith(".gguf") and (Path(text).exists() or not _elsewhere(text)):
         return in_file(Path(text))
     try:
         return Described(candidate=Catalog.bundled().find(text), kind="catalog", where=text)
     except UnknownModel as e:
         unknown = e
+    if os.path.isfile(text):  # noqa: PTH113 - Path's raises for a name that is too long
+        return in_file(Path(text))
     if installed := _installed(text, environ):
         return installed
     if _elsewhere(text):
         with progress.waiting(f"reading the header of {text}"):
             return _registered(text)
     raise UnknownModel(unknown.what, hint=f"{unknown.hint}; {_ELSEWHERE}", **unknown.details)
+
+
+def _on_hub(page: re.Match[str]) -> str:
+    """Return what `hf:` takes of a page's address: the repository, and its file where one is."""
+    file = page["file"]
+    return page["repo"] + (f"/{file}" if file and file.endswith(".gguf") else "")
 
 
 def _elsewhere(text: str) -> bool:

@@ -1,10 +1,11 @@
 """choose(): the pick, and every rejection with what it is short of. Pure: facts in, reasons out."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.budget import Budget, budget
+from orchestrator.estimate import Estimate
 from orchestrator.fit import Fit, Rejection, Terms
 from orchestrator.machine import Machine
 from orchestrator.model import BITS_PER_WEIGHT, Candidate
@@ -141,6 +142,7 @@ class _Search:
         key = (candidate.tag, wish)
         if key not in self._seen:
             known = self.ruled_out.get(candidate.tag)
+            known = known or _mute(candidate)
             self._seen[key] = known or offloaded(candidate, self.terms, wish)
         return self._seen[key]
 
@@ -169,6 +171,14 @@ class _Search:
             return None
         detail = f"{kind}: about {speed.decode_tps[1]:.1f} tokens/s; the floor is {floor:g}"
         return Rejection(tag=tag, reason="speed", detail=detail)
+
+
+def _mute(candidate: Candidate) -> Rejection | None:
+    """Return the rejection of what gives no answers, whatever fits."""
+    if candidate.kind != "embedding":
+        return None
+    detail = "an embedding model cannot chat"
+    return Rejection(tag=candidate.tag, reason="unsupported", detail=detail)
 
 
 def _wish(search: _Search) -> Wish:
@@ -230,14 +240,27 @@ def _why(search: _Search, chosen: Fit | None, wish: Wish, *, slow: bool) -> str:
     return text
 
 
+def unmet(found: Estimate) -> Iterator[str]:
+    """Yield each wish that the server will not grant: what was asked, why not, what it takes."""
+    run = found.load.run
+    taken = {"context": run.context, "parallel": run.parallel}
+    for key, wish in found.requested.items():
+        asked = (
+            {True: "on", False: "off"}[wish["asked"]] if key == "flash_attention" else wish["asked"]
+        )
+        instead = f", so {taken[key]} is taken" if key in taken else ""
+        yield f"{key} {asked} asked: {wish['reason']}{instead}"
+
+
 def _warnings(search: _Search, chosen: Fit | None, *, slow: bool) -> tuple[str, ...]:
     if chosen is None:
         return ()
     found, floor = chosen.estimate, search.terms.profile.min_tps
-    notes = [
-        f"{key} {wish['asked']} asked: {wish['reason']}" for key, wish in found.requested.items()
-    ]
+    notes = list(unmet(found))
     if slow:
-        likely = f"about {found.speed.decode_tps[1]:.1f}" if found.speed else "an unknown number of"
-        notes.append(f"{likely} tokens/s; the floor of {floor:g} (--min-tps) is not known to hold")
+        asked = f"the floor of {floor:g} (--min-tps)"
+        if found.speed:
+            notes.append(f"about {found.speed.decode_tps[1]:.1f} tokens/s, below {asked}")
+        else:
+            notes.append(f"the speed is unknown, and so whether it reaches {asked}")
     return tuple(notes)

@@ -17,6 +17,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.order import Order
 from orchestrator.presence import presence
 from orchestrator.progress import Progress
+from orchestrator.rehearse import clear
 from orchestrator.runtime.environment import keeps_unreferenced
 from orchestrator.runtime.proc import environ
 from orchestrator.runtime.strays import end_strays
@@ -43,6 +44,7 @@ def tidy(order: Order, seen: Survey, progress: Progress) -> None:
             with suppress(OSError):  # a file that nobody takes for a model
                 store.remove_staged()
                 store.bring_back()
+    clear(order, seen, progress)
     ledger = Ledger(order.home.ledger)
     left = ledger.candidates(seen.server.host)
     proven = [c for c in left if _is_proven(order, seen.server, c)]

@@ -1,6 +1,7 @@
 """What one run of the loop has learnt: sources that failed, candidates that are out, and why."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator import log
 from orchestrator.errors import DeployError, PromiseBroken, PullFailed, ServerRefused
@@ -11,11 +12,15 @@ from orchestrator.plan import Plan
 
 @dataclass(slots=True)
 class Trail:
-    """`tried` are sources with their failure, `broken` candidates that did not hold."""
+    """`tried` are sources with their failure, `broken` candidates that did not hold.
+
+    `rehearsals` are the documents of those that a stand-in spoke for, by tag.
+    """
 
     ruled_out: dict[str, Rejection]
     tried: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    rehearsals: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def out(self, rejection: Rejection) -> None:
         """Rule a candidate out for the rest of the run."""

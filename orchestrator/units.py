@@ -29,6 +29,19 @@ def parse_size(text: str) -> int:
     return int(Fraction(found[1]) * _FACTORS[found[2].upper()])
 
 
+def parse_memory(text: str) -> int:
+    """Return the bytes of an amount of memory: above 0, and with its unit.
+
+    Raises ValueError: no size; 0; a bare number, of which nobody knows whether it means GiB.
+    """
+    found = parse_size(text)
+    if text.strip().replace(".", "").isdigit() and found:
+        raise ValueError(f"{text!r} has no unit; write it as 2.5GiB, 512MiB, 24GB or 4096B")
+    if not found:
+        raise ValueError(f"{text!r} is no memory at all; write it as 2.5GiB, 512MiB or 24GB")
+    return found
+
+
 def gib(size_bytes: float, digits: int = 2) -> str:
     """Return a memory size for people: "4.36 GiB", or MiB below a tenth of one."""
     if abs(size_bytes) < GIB / 10:

@@ -282,3 +282,19 @@ def test_single_lines_of_the_engines_that_few_logs_show(
     settings = run_of(version, **({"flash_attention": True} | run))
     found = compute.device_bytes(shape_of(tag), settings, device)
     assert found / MIB == pytest.approx(mib, rel=0.035)
+
+
+@pytest.mark.parametrize(
+    ("version", "cells", "scores"),
+    [("0.11.4", 32768, 32768), ("0.12.5", 32768, 8192), ("0.33.0", 32768, 8192)],
+)
+def test_each_slot_attends_to_its_own_cells(version: str, cells: int, scores: int) -> None:
+    shape, run = shape_of("deepseek-r1:14b"), run_of(version, 8192, parallel=4)
+    assert run.cells == cells
+    alone = compute.device_bytes(shape, run_of(version, scores), "cuda")
+    assert compute.device_bytes(shape, run, "cuda") == alone
+
+
+def test_the_cells_of_each_slot_are_padded() -> None:
+    assert run_of("0.33.0", 1100, parallel=4, flash_attention=True).cells == 4 * 1280
+    assert run_of("0.9.3", 1100, parallel=4, flash_attention=True).cells == 4608

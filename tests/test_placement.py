@@ -307,3 +307,23 @@ def test_versions_of_one_era_place_alike() -> None:
     load = load_of("deepseek-r1:32b", "0.9.3")
     later = replace(load, run=replace(load.run, version=ServerVersion.parse("0.10.1")))
     assert place(load, cards(16)) == place(later, cards(16))
+
+
+def test_from_0_11_5_on_as_few_cards_as_hold_all() -> None:
+    before, after = (load_of("deepseek-r1:32b", v, 16384) for v in ("0.11.4", "0.12.3"))
+    assert len(place(before, cards(24, 24, 24, 24)).shares) == 4
+    assert len(place(after, cards(24, 24, 24, 24)).shares) == 2
+
+
+def test_a_hybrid_counts_one_head_of_the_cache_in_the_newest_server_s_guess() -> None:
+    """qwen3.5:27b: 17.4 GB and 0.9 GB of cache are less than four fifths of 24 GiB."""
+    load = load_of("qwen3.5:27b", "0.33.0", 16384, flash_attention=True)
+    assert len(place(load, cards(24, 24)).shares) == 1
+
+
+def test_ollama_s_own_engine_keeps_no_copies_in_flight() -> None:
+    load = load_of("qwen3:32b", "0.20.0", 32768, flash_attention=True)
+    one, several = (
+        compute.card_bytes(load.shape, load.run, "cuda", several=s) for s in (False, True)
+    )
+    assert one == several

@@ -79,10 +79,13 @@ def test_the_environment_reads_in_each_type(
     ("line", "says"),
     [
         ("context = 0", "context = 0; at least 1"),
-        ("context = true", "context = True has the wrong type"),
+        ("context = true", "context = true has the wrong type"),
         ('context = "8192"', "context = '8192' has the wrong type"),
         ("context = 1.5", "context = 1.5 has the wrong type"),
         ("parallel = -1", "parallel = -1; at least 1"),
+        ("parallel = 257", "parallel = 257; at most 256"),
+        ("max_memory = 12", "'12' has no unit; write it as 2.5GiB"),
+        ('max_memory = "0GiB"', "'0GiB' is no memory at all"),
         ("min_tps = -0.1", "min_tps = -0.1; at least 0"),
         ("min_tps = nan", "min_tps = nan is no number"),
         ("min_tps = inf", "min_tps = inf is no number"),
@@ -130,7 +133,23 @@ def test_a_mistake_in_the_environment_names_the_variable(variable: str, text: st
         Profile(name="p").with_environment({variable: text})
 
 
-@given(st.dictionaries(st.sampled_from(["context", "parallel"]), st.integers(1, 10**6)))
+@pytest.mark.parametrize(
+    ("variable", "text", "wanted"),
+    [
+        ("DEPLOY_CONTEXT", "abc", "a whole number is wanted"),
+        ("DEPLOY_MIN_TPS", "fast", "a number is wanted"),
+        ("DEPLOY_ALLOW_LICENCE", "maybe", "true or false is wanted"),
+        ("DEPLOY_MAX_MEMORY", "12", "has no unit"),
+    ],
+)
+def test_what_a_variable_should_hold_is_said_in_words(
+    variable: str, text: str, wanted: str
+) -> None:
+    with pytest.raises(ProfileInvalid, match=f"{variable}={text}: .*{wanted}"):
+        Profile(name="p").with_environment({variable: text})
+
+
+@given(st.dictionaries(st.sampled_from(["context", "parallel"]), st.integers(1, 256)))
 def test_the_last_to_speak_wins(flags: dict[str, Any]) -> None:
     found = parse(FILE, "mine").override(flags, "--flag")
     assert all(getattr(found, k) == v and found.origin[k] == "--flag" for k, v in flags.items())

@@ -202,3 +202,15 @@ def test_a_cache_is_never_quantized_without_flash_attention(
         assert result.requested["kv_cache_type"]["asked"] == wishes.kv_cache_type
     if wishes.flash_attention not in (None, run.flash_attention):
         assert result.requested["flash_attention"]["asked"] == wishes.flash_attention
+
+
+@pytest.mark.parametrize(
+    ("version", "slots"), [("0.5.7", 4), ("0.6.6", 4), ("0.6.7", 2), ("0.9.6", 2), ("0.9.7", 1)]
+)
+def test_how_many_slots_a_server_takes_by_itself(version: str, slots: int) -> None:
+    assert found(version=version, pid=1).run.parallel == slots
+
+
+def test_more_slots_than_llama_cpp_has_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="--parallel 257: must be at most 256"):
+        found(Wishes(parallel=257))

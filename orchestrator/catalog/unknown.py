@@ -50,7 +50,7 @@ def unknown_model(name: str, candidates: Sequence[Candidate]) -> UnknownModel:
     known = [c for c in candidates if c.family == family]
     fact, owners = _fact(family, size, known)
     nearest = _suggestions(wanted, size, known, owners, candidates)
-    plain = name.isprintable() and " " not in name and len(name) <= _LONGEST
+    plain = name.isprintable() and name == name.strip() and len(name) <= _LONGEST
     shown = name if plain else repr(name[:_LONGEST])
     if not wanted:
         return UnknownModel(f"no model is named: {name!r} is empty", nearest=[])

@@ -1,5 +1,6 @@
 """`deploy catalog [TAG]` and `deploy catalog check [TAG...]`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from orchestrator.model import Candidate, registry_address
 from orchestrator.units import KIB, gb
 
 _KV_TOKENS = 256
+_WITH_VALUE = ("--registry", "--log-format")
 _REGISTRY = "https://registry.ollama.ai"
 
 
@@ -23,10 +25,23 @@ class _ShowUnlessCheck(click.Group):
     """Takes `deploy catalog TAG` for `deploy catalog show TAG`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `show` in front of what names no command of this group."""
-        if not args or args[0] not in (*self.commands, "-h", "--help"):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
+        """Put the command in front, wherever it stands, and `show` where none is named."""
+        if not {"-h", "--help"}.isdisjoint(args[:1]):
+            return super().parse_args(ctx, args)
+        pairs = zip(["", *args], args, strict=False)
+        words = [w for before, w in pairs if w[:1] != "-" and before not in _WITH_VALUE]
+        if words and words[0] in self.commands:
+            args.remove(words[0])
+            return super().parse_args(ctx, [words[0], *args])
+        return super().parse_args(ctx, ["show", *args])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of `show`, which may be left out, and the commands."""
+        shown = self.commands["show"].get_params(ctx)
+        records = [p.get_help_record(ctx) for p in shown if isinstance(p, click.Option)]
+        with formatter.section("Options"):
+            formatter.write_dl([each for each in records if each])
+        self.format_commands(ctx, formatter)
 
 
 @click.group(cls=_ShowUnlessCheck, subcommand_metavar="[TAG] | check [TAG]...")
@@ -49,7 +64,7 @@ def show(
         text = _one(bundled, found[0])
     else:
         found = [c for c in bundled.candidates if everything or _is_default(c)]
-        text = _list(found)
+        text = f"{_list(found)}\n{_unlisted(bundled.candidates, found)}".rstrip()
     emit({"schema": 1, "models": [_row(c) for c in found]}, text, as_json=as_json)
 
 
@@ -146,18 +161,39 @@ def _row(c: Candidate) -> dict[str, Any]:
 
 
 def _list(found: list[Candidate]) -> str:
+    by_family = sorted(found, key=lambda c: (c.family, c.parameters_total, c.file_bytes, c.tag))
     rows = [
         (
-            c.model,
+            c.model if _is_default(c) else c.tag,
             f"{c.parameters_total / 1e9:.1f}B",
             c.quantization,
-            gb(c.file_bytes),
+            _about(c) + gb(c.file_bytes),
             f"{c.architecture.context_length // KIB}K",
             c.license,
         )
-        for c in found
+        for c in by_family
     ]
     return table(rows, ("tag", "size", "quant", "download", "context", "licence"))
+
+
+def _unlisted(candidates: Sequence[Candidate], found: Sequence[Candidate]) -> str:
+    """Return how many tags the list leaves out, and how to see them."""
+    left = sum(len(c.tags) for c in candidates) - sum(len(c.tags) for c in found)
+    if not left:
+        return ""
+    what = "other quantizations, base, code, vision and embedding models"
+    return f"\n{left} tags are not listed ({what}): `deploy catalog --all`, or `deploy catalog TAG`"
+
+
+def _about(c: Candidate) -> str:
+    """Return the word before a size of which only the library's rounded figure is known."""
+    return "about " if c.bytes_basis == "listed" else ""
+
+
+def _file(c: Candidate) -> str:
+    if c.bytes_basis == "listed":
+        return f"about {gb(c.file_bytes)} (as the library lists it)"
+    return f"{c.file_bytes} bytes ({gb(c.file_bytes)}, {c.bytes_basis})"
 
 
 def _one(bundled: Catalog, c: Candidate) -> str:
@@ -168,8 +204,7 @@ def _one(bundled: Catalog, c: Candidate) -> str:
         f"also        {', '.join(t for t in c.tags if t != c.tag) or '-'}",
         f"parameters  {c.parameters_total / 1e9:.2f}B"
         + (active if c.parameters_active < c.parameters_total else ""),
-        f"file        {c.file_bytes} bytes ({gb(c.file_bytes)}, {c.bytes_basis}), "
-        f"{c.quantization}, {c.format}",
+        f"file        {_file(c)}, {c.quantization}, {c.format}",
         f"digest      {c.digest or 'unknown'}",
         f"KV cache    {kv_bytes_per_token(c) / KIB:.0f} KiB a token at f16",
         f"context     {c.architecture.context_length} tokens",

@@ -14,6 +14,7 @@ from orchestrator.lone import estimated
 from orchestrator.machine_file import from_json
 from orchestrator.memory import KvType
 from orchestrator.origin import described
+from orchestrator.plan import unmet
 from orchestrator.settings import Wishes
 from orchestrator.source.described import Described
 from orchestrator.units import MIB
@@ -71,8 +72,8 @@ def estimate(
         num_batch=num_batch,
     )
     found = estimated(source.candidate, wishes, machine, server_version, gpu_layers)
-    for key, wish in found.requested.items():
-        click.echo(f"warning: {key} {wish['asked']}: {wish['reason']}", err=True)
+    for warning in unmet(found):
+        click.echo(f"warning: {warning}", err=True)
     document = _document(found, source)
     emit(document, _text(document), as_json=as_json)
 

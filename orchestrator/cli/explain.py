@@ -105,7 +105,10 @@ def _check(subject: str, order: Order) -> None:
         if near:
             what = f"{subject!r} is neither a model nor a topic"
             raise UnknownModel(what, hint=f"`deploy explain {near}`? {listed}; {e.hint}") from e
-        raise UnknownModel(e.what, hint=f"{e.hint}; {listed}") from e
+        what = (
+            e.what if "does not exist" in e.what else f"{subject!r} is neither a model nor a topic"
+        )
+        raise UnknownModel(what, hint=f"{listed}; {e.hint}") from e
 
 
 def _case(order: Order, seen: Survey, plan: Plan | None) -> Case:

@@ -31,9 +31,11 @@ COMMANDS = {
     "catalog": ("catalog", "List what could be deployed, or show all about one model."),
     "env": ("env", "Print what a client needs: base URL, model and a curl line."),
     "estimate": ("estimate", "Predict memory and speed of one model."),
+    "explain": ("explain", "Tell why this model, what would change it, and what is so."),
     "history": ("history", "List deployments and bench runs."),
     "plan": ("plan", "Say what would be deployed here, and why nothing larger."),
     "probe": ("probe", "Show the machine: CPU, memory, disk, accelerators, server."),
+    "profile": ("profile", "List the profiles, show one with who set what, or check a file."),
     "remove": (
         "remove",
         "Take a deployment away: its names, and its download if deploy fetched it.",
@@ -81,6 +83,8 @@ def deploy() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
     signal.signal(signal.SIGTERM, _terminate)
+    if sys.stderr is None:  # closed by the caller: nobody hears, and nothing may fail by it
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - till the end
     wants_json = "--json" in sys.argv[1:]
     try:
         code = deploy.main(standalone_mode=False, prog_name="deploy")
@@ -113,15 +117,26 @@ def _end(failure: BaseException, *, wants_json: bool) -> int:
         return failure.code if isinstance(failure.code, int) else 1
     if isinstance(failure, click.exceptions.Exit):
         return failure.exit_code
+    if isinstance(failure, click.exceptions.NoArgsIsHelpError):  # a group by itself
+        click.echo(failure.format_message(), err=True)
+        return failure.exit_code
     if isinstance(failure, BrokenPipeError):  # the reader went away: `deploy catalog | head`
         return 0
     error = as_deploy_error(failure)
+    if error.hint == InvalidInput.remedy:
+        error.hint = f"see `{_own_command()} --help`"
     with suppress(OSError):  # the stream may be the fault
         click.echo(f"error: {error.what}\nhint: {error.hint}", err=True)
         log.event("run.failed", code=error.exit_code, error=type(error).__name__)
         if wants_json:
             click.echo(json.dumps(error.to_json()))
     return error.exit_code
+
+
+def _own_command() -> str:
+    """Return the command that was called, without its arguments."""
+    called = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    return f"deploy {called}" if called in COMMANDS else "deploy"
 
 
 def as_deploy_error(failure: BaseException) -> DeployError:

@@ -10,7 +10,7 @@ import click
 from orchestrator import log
 from orchestrator.errors import InvalidInput, ProfileInvalid
 from orchestrator.profile import Profile, parse
-from orchestrator.units import parse_size
+from orchestrator.units import parse_memory
 
 F = TypeVar("F", bound=Callable[..., Any])
 _LIST_HINT = "`deploy profile list` names the bundled ones"
@@ -19,7 +19,7 @@ _LIST_HINT = "`deploy profile list` names the bundled ones"
 def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
     """Read a memory size: 2.5GiB, 512MiB, 24GB."""
     try:
-        return None if value is None else parse_size(value)
+        return None if value is None else parse_memory(value)
     except ValueError as e:
         raise click.BadParameter(str(e)) from e
 

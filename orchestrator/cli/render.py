@@ -21,9 +21,13 @@ def table(rows: Iterable[Sequence[object]], heads: Sequence[str]) -> str:
 
     def line(row: Sequence[str]) -> str:
         pairs = zip(row, widths, strict=True)
-        return "  ".join(c.rjust(w) if c[:1].isdigit() else c.ljust(w) for c, w in pairs).rstrip()
+        return "  ".join(c.rjust(w) if _number(c) else c.ljust(w) for c, w in pairs).rstrip()
 
     return "\n".join([line(heads), *map(line, cells)])
+
+
+def _number(cell: str) -> bool:
+    return cell.removeprefix("about ")[:1].isdigit()
 
 
 def plan(document: Mapping[str, Any], warnings: Iterable[str] = ()) -> str:
@@ -57,7 +61,7 @@ def _chosen(chosen: Mapping[str, Any]) -> list[str]:
     where = f"{chosen['placement']}, {chosen['gpu_layers']} of {chosen['layers']} layers on GPU"
     return [
         f"chosen    {chosen['tag']}  ({chosen['estimate']['quantization']}, "
-        f"{gb(chosen['estimate']['file_bytes'])} to download)",
+        f"{download(chosen['estimate'])} to download)",
         f"where     {'CPU' if chosen['placement'] == 'cpu' else where}",
         f"context   {chosen['context']} tokens x {chosen['parallel']} "
         f"slot{'s' if chosen['parallel'] != 1 else ''}",
@@ -113,15 +117,22 @@ def estimate(document: Mapping[str, Any]) -> str:
     basis = document["memory"]["basis"]
     lines = [
         f"model     {document['model']}  ({document['quantization']}, "
-        f"{gb(document['file_bytes'])} to download)",
+        f"{download(document)} to download)",
         f"context   {document['context']} tokens x {document['parallel']} = "
         f"{document['context_total']}; KV cache {document['kv_cache_type']}, flash attention "
         f"{'on' if document['flash_attention'] else 'off'}",
+        f"layers    {document['memory']['gpu_layers']} of {document['memory']['layers']} on GPU",
         *memory_and_speed(document),
         f"basis     weights: {basis['weights']}; KV cache: {basis['kv_cache']}; "
         f"compute: {basis['compute']}",
     ]
     return "\n".join(lines)
+
+
+def download(estimate: Mapping[str, Any]) -> str:
+    """Return the size of the download, which is known exactly only of a file that was seen."""
+    seen = estimate["memory"]["basis"]["weights"] in ("exact", "header")
+    return f"{'' if seen else 'about '}{gb(estimate['file_bytes'])}"
 
 
 def deployment(document: Mapping[str, Any]) -> str:

@@ -2,13 +2,15 @@
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from shutil import get_terminal_size
 from typing import Any
 
-from orchestrator.cli.render import table
-from orchestrator.units import gb, gib
+from orchestrator.cli.render import download, table
+from orchestrator.units import gib
 
-_WIDTH = 100
+_WIDEST, _NARROWEST = 100, 40
 _LABEL = 10
+_REFUSALS = ("licence", "server", "context", "policy")
 
 
 def model(document: Mapping[str, Any]) -> str:
@@ -20,11 +22,11 @@ def model(document: Mapping[str, Any]) -> str:
         _line("server", f"Ollama {document['server_version'] or 'of unknown version'}"),
         _line(
             "model",
-            f"{m['tag']}  ({estimate['quantization']}, {gb(estimate['file_bytes'])} to download)",
+            f"{m['tag']}  ({estimate['quantization']}, {download(estimate)} to download)",
         ),
         _line("why" if m["fits"] else "no", m["why"]),
         *(_line("warning", w) for w in m["warnings"]),
-        _line("where", _where(m) + ("" if m["fits"] else ", if it fitted")),
+        _line("where", _where(m) + _unless(m)),
         "",
         *_sum(m),
         "",
@@ -57,7 +59,7 @@ def what_if(document: Mapping[str, Any]) -> str:
     lines += [_line("note", note) for note in w["notes"]]
     lines += [_line("by", way) for way in w["ways"]]
     if w["plan_then"]:
-        lines.append(_line("plan", f"would then pick {w['plan_then']}"))
+        lines.append(_line("plan", f"without a tag it would then pick {w['plan_then']}"))
     return "\n".join(lines)
 
 
@@ -85,12 +87,19 @@ def _line(label: str, text: str) -> str:
     """Return a labelled paragraph, wrapped under itself."""
     return textwrap.fill(
         text,
-        _WIDTH,
+        max(_NARROWEST, min(_WIDEST, get_terminal_size((_WIDEST, 24)).columns)),
         initial_indent=label.ljust(_LABEL),
         subsequent_indent=" " * _LABEL,
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _unless(m: Mapping[str, Any]) -> str:
+    """Return under which condition it would lie there."""
+    if m["fits"]:
+        return ""
+    return ", if it were allowed" if m["rejection"]["reason"] == "licence" else ", if it fitted"
 
 
 def _where(m: Mapping[str, Any]) -> str:
@@ -105,7 +114,8 @@ def _sum(m: Mapping[str, Any]) -> Iterable[str]:
     yield _line("memory", f"{gib(m['estimate']['memory']['total_bytes'])} in all")
     for part in m["parts"]:
         sign = ":" if part["name"] == "compute" else " ="
-        yield _line(part["name"], f"{gib(part['bytes'])}{sign} {part['formula']}")
+        about = "about " if part["basis"] == "listed" else ""
+        yield _line(part["name"], f"{about}{gib(part['bytes'])}{sign} {part['formula']}")
     for place in m["places"]:
         name = "host" if place["index"] is None else f"GPU {place['index']}"
         layers = f", {place['layers']} layers" if place["layers"] else ""
@@ -181,7 +191,8 @@ def _fits(side: Mapping[str, Any]) -> str:
 
 def _result(after: Mapping[str, Any]) -> str:
     if after["missing"]:
-        return f"{'it fits, but' if after['fits'] else 'it does not fit:'} {after['missing']}"
+        refused = "refused" if after["reason"] in _REFUSALS else "it does not fit"
+        return f"{'it fits, but' if after['fits'] else f'{refused}:'} {after['missing']}"
     return f"it fits ({after['placement']})"
 
 

@@ -1,25 +1,31 @@
 """How machines side by side and models side by side look to a person."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from orchestrator.units import gb, gib
+from orchestrator.cli.render import download
+from orchestrator.units import gib
 
 _NONE = "-"
 
 
 def compare(document: Mapping[str, Any]) -> str:
     """Return a column a machine: what it would hold, and what the next larger is short of."""
-    columns = [_column(each) for each in document["plans"]]
+    files = [each["file"] for each in document["plans"]]
+    heads = [Path(file).name for file in files]
+    if len(set(heads)) < len(set(files)):
+        heads = files
+    columns = [_column(h, each) for h, each in zip(heads, document["plans"], strict=True)]
     names = [name for name, _ in columns[0]]
     rows = [[name, *(column[i][1] for column in columns)] for i, name in enumerate(names)]
     return f"profile {document['profile']}\n\n" + _left(rows)
 
 
-def _column(compared: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _column(head: str, compared: Mapping[str, Any]) -> list[tuple[str, str]]:
     plan, larger = compared["plan"], compared["next_larger"]
     return [
-        ("file", compared["file"]),
+        ("file", head),
         ("machine", plan["machine"]["name"]),
         ("server", f"Ollama {plan['server_version'] or 'of unknown version'}"),
         ("budget", gib(plan["budget"]["bytes"])),
@@ -36,7 +42,7 @@ def _pick(chosen: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     found = chosen["estimate"]
     return [
         ("chosen", chosen["tag"]),
-        ("download", f"{gb(found['file_bytes'])}, {found['quantization']}"),
+        ("download", f"{download(found)}, {found['quantization']}"),
         ("where", _where(chosen)),
         ("context", f"{chosen['context']} x {chosen['parallel']}"),
         ("memory", gib(found["memory"]["total_bytes"])),

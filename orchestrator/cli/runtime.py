@@ -35,7 +35,7 @@ def install(as_json: bool, verbose: bool, log_format: str | None) -> None:
 
 
 @runtime.command()
-@click.option("--parallel", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--parallel", type=click.IntRange(1, 256), default=1, show_default=True)
 @common
 def start(parallel: int, as_json: bool, verbose: bool, log_format: str | None) -> None:
     """Start a server on loopback; one that we started before is left as it is."""

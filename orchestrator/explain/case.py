@@ -82,7 +82,7 @@ class Case:
         if rejection.reason == "unsupported":
             raise InvalidInput(
                 f"{self.candidate.tag}: {rejection.detail}",
-                hint="name a GGUF tag: `deploy catalog` lists them",
+                hint="`deploy catalog` lists the models that can be deployed",
             )
         fit = predicted(self.candidate, self.terms, cpu=self.profile.placement == "cpu")
         return Answer(fit=fit, rejection=rejection, why=rejection.detail)

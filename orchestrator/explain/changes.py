@@ -11,7 +11,6 @@ from orchestrator.catalog.requantized import requantized
 from orchestrator.era import ServerVersion
 from orchestrator.errors import InvalidInput
 from orchestrator.explain.case import Case
-from orchestrator.explain.decided import restart
 from orchestrator.memory import KV_BYTES, KvType
 from orchestrator.model import BITS_PER_WEIGHT
 
@@ -84,40 +83,6 @@ def changed(case: Case, changes: Changes, catalog: Catalog) -> Case:
         flash_attention=case.wishes.flash_attention if changes.flash is None else changes.flash,
     )
     return replace(case, wishes=wishes)
-
-
-def ways(changes: Changes, after: Case) -> tuple[str, ...]:
-    """Return how each change is made: flags of deploy, a restart of the server, another tag."""
-    running = after.machine.server.pid is not None
-    flags = [
-        f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}"
-        for key, value in (
-            ("context", changes.context),
-            ("parallel", None if running else changes.parallel),
-            ("min-tps", changes.min_tps),
-        )
-        if value is not None
-    ]
-    variables = [
-        f"{name}={value}"
-        for name, value in (
-            ("OLLAMA_NUM_PARALLEL", changes.parallel if running else None),
-            ("OLLAMA_FLASH_ATTENTION", None if changes.flash is None else int(changes.flash)),
-            ("OLLAMA_KV_CACHE_TYPE", changes.kv),
-        )
-        if value is not None
-    ]
-    found = []
-    if changes.server_version:
-        found.append(f"install Ollama {changes.server_version}")
-    if variables:
-        found.append(
-            restart(*variables) if running else f"start the server with {' '.join(variables)}"
-        )
-    if flags or changes.quantize:
-        tag = f" {after.candidate.tag}" if changes.quantize else ""
-        found.append(f"deploy auto{tag} {' '.join(flags)}".rstrip())
-    return tuple(found)
 
 
 def _whole(most: int) -> Callable[[str], int]:

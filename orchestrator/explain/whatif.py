@@ -5,16 +5,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.explain.case import Answer, Case
-from orchestrator.explain.changes import Changes, ways
+from orchestrator.explain.changes import Changes
+from orchestrator.explain.ways import library_lacks, needs_flash, ways
 from orchestrator.model import Candidate
-from orchestrator.plan import choose
+from orchestrator.plan import choose, unmet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """`then` is what a plan over all models would pick after the change; None: nothing fits.
+    """`then` is what a plan over all models would pick after the change.
 
-    `left` says what is missing to stay wholly on GPUs, where the change drives layers off them.
+    None: nothing fits, or the change is of one model alone: it was named, or its quantization is.
+    `named`: a tag was. `left` says what is missing to stay wholly on GPUs, where the change drives
+    layers off them.
     """
 
     changes: Changes
@@ -22,6 +25,7 @@ class Comparison:
     after: tuple[Case, Answer]
     then: str | None
     left: str | None
+    named: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the document (schema `explain`)."""
@@ -37,36 +41,35 @@ class Comparison:
                 "before": _side(*self.before),
                 "after": _side(case, answer),
                 "notes": list(self._notes()),
-                "ways": list(ways(self.changes, case)),
+                "ways": list(ways(self.changes, case, answer, named=self._tag_is_needed)),
                 "left_gpu": self.left,
                 "plan_then": self.then,
             },
         }
 
+    @property
+    def _tag_is_needed(self) -> bool:
+        return self.named or self.then != self.after[0].candidate.tag
+
     def _notes(self) -> Iterator[str]:
         """Yield what the server will not do as asked, and what would make it."""
         case, answer = self.after
-        for key, wish in answer.fit.estimate.requested.items():
-            yield f"{key} {wish['asked']} asked: {wish['reason']}"
-        asked, run = self.changes.kv, answer.fit.estimate.load.run
-        if asked and run.kv_cache_type != asked and not case.wishes.flash_attention:
-            flash = replace(case, wishes=replace(case.wishes, flash_attention=True)).answer()
-            if flash.fit.estimate.load.run.kv_cache_type == asked:
-                yield f"with flash=on the cache would be {asked}"
+        yield from unmet(answer.fit.estimate)
+        if needs_flash(self.changes, case, answer):
+            yield f"with flash=on the cache would be {self.changes.kv}"
+        if library_lacks(self.changes, case.candidate):
+            made = f"{case.candidate.model} at {self.changes.quantize}"
+            yield f"the library has no {made}: these are the numbers of its layout"
 
 
 def compared(
     changes: Changes, before: Case, after: Case, candidates: Sequence[Candidate]
 ) -> Comparison:
-    """Return both sides; raises InvalidInput: the memory of such a file is not known."""
-    plan = choose(
-        after.profile,
-        after.machine,
-        candidates,
-        wishes=after.wishes,
-        installed=after.installed,
-        partials=after.partials,
-    )
+    """Return both sides; no candidates: the model was named.
+
+    Raises InvalidInput: the memory of such a file is not known.
+    """
+    alone = changes.quantize is not None or not candidates
     was, found = before.answer(), after.answer()
     left = None
     if was.fits and was.fit.placement.kind == "gpu" and found.fit.placement.kind != "gpu":
@@ -77,8 +80,22 @@ def compared(
         before=(before, was),
         after=(after, found),
         left=left,
-        then=plan.chosen.candidate.tag if plan.chosen else None,
+        then=None if alone else _then(after, candidates),
+        named=not candidates,
     )
+
+
+def _then(after: Case, candidates: Sequence[Candidate]) -> str | None:
+    """Return what a plan over all candidates would pick."""
+    found = choose(
+        after.profile,
+        after.machine,
+        candidates,
+        wishes=after.wishes,
+        installed=after.installed,
+        partials=after.partials,
+    )
+    return found.chosen.candidate.tag if found.chosen else None
 
 
 def _side(case: Case, answer: Answer) -> dict[str, Any]:
@@ -92,6 +109,7 @@ def _side(case: Case, answer: Answer) -> dict[str, Any]:
         "fits": rejection is None,
         "slow": answer.slow,
         "missing": missing,
+        "reason": rejection.reason if rejection else None,
         "short_by_bytes": rejection.short_by_bytes if rejection else None,
         "placement": found.placement.kind,
         "gpu_layers": found.placement.gpu_layers,

@@ -34,6 +34,16 @@ def weights_of(candidate: Candidate) -> Weights:
     return scaled(found, total)
 
 
+def file_bytes_of(candidate: Candidate) -> int:
+    """Return what is downloaded: laid out where the library lists two rounded digits only."""
+    if candidate.bytes_basis != "listed" or candidate.quantization not in QUANTIZATIONS:
+        return candidate.file_bytes
+    found = weights_of(candidate)
+    if found.basis != "layout":
+        return candidate.file_bytes
+    return found.total_bytes + header_bytes(candidate.architecture)
+
+
 def header_bytes(shape: Architecture) -> int:
     """Return about how long the header of such a file is: nearly all of it is the tokenizer."""
     return shape.vocab_size * _LONGER_TOKENS.get(shape.vocab_size, _HEADER_BYTES_PER_TOKEN)

@@ -7,11 +7,15 @@ from math import isfinite
 from typing import Any, Literal, get_args
 
 from orchestrator.model import BITS_PER_WEIGHT, Kind, registry_address
-from orchestrator.units import parse_size
+from orchestrator.units import parse_memory
 
 PlacementWish = Literal["auto", "gpu", "split", "cpu", "any"]
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _REAL = (int, float)
+_SPELT = {True: "true", False: "false"}
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True} | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
 
 
 def _plain_name(value: str) -> None:
@@ -25,10 +29,11 @@ def _registry(value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The type of a value, its least, what it is one of, and a check that raises ValueError."""
+    """The type of a value, its bounds, what it is one of, and a check that raises ValueError."""
 
     kind: type | tuple[type, ...]
     least: float = 0
+    most: float | None = None
     among: tuple[str, ...] = ()
     check: Callable[[Any], None] | None = None
 
@@ -39,10 +44,10 @@ SCALARS: Mapping[str, Key] = {
     "context_gpu": Key(int, least=1),
     "context_cpu": Key(int, least=1),
     "min_context": Key(int),
-    "parallel": Key(int, least=1),
+    "parallel": Key(int, least=1, most=256),  # llama.cpp's LLAMA_MAX_SEQ
     "placement": Key(str, among=get_args(PlacementWish)),
     "min_tps": Key(_REAL),
-    "max_memory_bytes": Key(int),
+    "max_memory_bytes": Key(int, least=1),
     "alias": Key(str, check=_plain_name),
     "keep_alive": Key((*_REAL, str), least=-1),
     "memory_pass": Key(_REAL),
@@ -61,13 +66,15 @@ def checked(key: str, value: Any) -> Any:  # noqa: ANN401 - TOML
     if key in _LISTS:
         return _LISTS[key](value)
     rule = SCALARS[key]
-    shown = f"{key} = {value!r}"
+    shown = f"{key} = {_SPELT.get(value, repr(value)) if isinstance(value, bool) else repr(value)}"
     if not isinstance(value, rule.kind) or (isinstance(value, bool) and rule.kind is not bool):
         raise ValueError(f"{shown} has the wrong type; {_expected(rule)}")
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"{shown} is no number")
     if isinstance(value, int | float) and value < rule.least:
         raise ValueError(f"{shown}; at least {rule.least}")
+    if isinstance(value, int | float) and rule.most is not None and value > rule.most:
+        raise ValueError(f"{shown}; at most {rule.most}")
     if rule.among and value not in rule.among:
         raise ValueError(f"{shown}; one of {', '.join(rule.among)}")
     if rule.check:
@@ -80,16 +87,18 @@ def checked(key: str, value: Any) -> Any:  # noqa: ANN401 - TOML
 
 def read(key: str, text: str) -> Any:  # noqa: ANN401 - the type of the key
     """Read the text of an environment variable, or of a size in a file. Raises ValueError."""
-    kind = SCALARS[key].kind
+    rule = SCALARS[key]
     if key == "max_memory_bytes":
-        return parse_size(text)
-    if kind is int:
-        return int(text)
-    if kind == _REAL or (key == "keep_alive" and _NUMBER.fullmatch(text)):
-        return float(text)
-    if kind is bool:
-        return text.lower() in ("1", "true", "yes", "on")
-    return text
+        return parse_memory(text)
+    number: type[int | float] | None = int if rule.kind is int else None
+    if rule.kind == _REAL or (key == "keep_alive" and _NUMBER.fullmatch(text)):
+        number = float
+    try:
+        if rule.kind is bool:
+            return _SWITCH[text.lower()]
+        return number(text) if number else text
+    except (ValueError, KeyError):
+        raise ValueError(f"{_expected(rule)} is wanted") from None
 
 
 def _expected(rule: Key) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from orchestrator.errors import ProfileInvalid
+from orchestrator.errors import InvalidInput, ProfileInvalid
 from orchestrator.model import Kind
 from orchestrator.profile.keys import SCALARS, PlacementWish, checked, read
 
@@ -54,7 +54,7 @@ class Profile:
         Raises ProfileInvalid: the origin, the key, the value and what is allowed.
         """
         given = {k: v for k, v in values.items() if v is not None}
-        hint = "see `deploy plan --help`" if origin.startswith("--") else SHOW_HINT
+        hint = InvalidInput.remedy if origin.startswith("--") else SHOW_HINT
         try:
             values = {k: checked(k, v) for k, v in given.items()}
         except ValueError as e:

@@ -15,6 +15,7 @@ from orchestrator.source.remote import FIRST_BYTES
 
 Kind = Literal["catalog", "file", "store", "registry", "hub"]
 _FURTHER_PART_BYTES = 64 * 1024  # parts after the first have few keys and short tables
+_NO_MODEL = "name the GGUF of a language model; if it is one, the file is damaged: fetch it again"
 _SPLIT = (
     "the model lies in {} files: Ollama loads such from 0.30 on, and only if it is given all; for"
     " older servers merge them with `llama-gguf-split --merge`"
@@ -63,10 +64,13 @@ def whole(name: str, parts: Sequence[Part]) -> tuple[Candidate, tuple[str, ...]]
     sizes = [FIRST_BYTES] + [_FURTHER_PART_BYTES] * (len(parts) - 1)
     headers = [_header(part, size) for part, size in zip(parts, sizes, strict=True)]
     found = joined([part.name for part in parts], headers)
+    if not found.tensors:
+        raise InvalidInput(f"{name}: it has no tensors, so it is no model", hint=_NO_MODEL)
     try:
         candidate = candidate_of(name, found, sum(part.size_bytes for part in parts))
     except InvalidInput as e:
-        raise InvalidInput(f"{name}: {e.what}", hint=e.hint) from e
+        hint = _NO_MODEL if e.hint == InvalidInput.remedy else e.hint
+        raise InvalidInput(f"{name}: {e.what}", hint=hint) from e
     return candidate, (_SPLIT.format(len(parts)),) if len(parts) > 1 else ()
 
 
@@ -80,6 +84,6 @@ def _header(part: Part, first_bytes: int) -> Header:
         raise InvalidInput(
             f"{part.name}: it has {part.size_bytes} bytes, and its tensors reach to byte "
             f"{found.file_bytes}",
-            hint="the file is cut: complete the download",
+            hint="the file is cut: complete the download, or fetch it again",
         )
     return found

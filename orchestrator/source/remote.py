@@ -170,7 +170,7 @@ class Remote:
 
     def _check(self, answer: "httpx.Response", what: str) -> None:
         """Raise what a status means."""
-        code = answer.status_code
+        code, what = answer.status_code, what.removeprefix(f"{self.name}/")
         if code in (200, 206):
             return
         if code in (401, 403):
@@ -290,4 +290,4 @@ def _host(failure: Exception, url: str) -> str:
         asked = str(failure.request.url)  # type: ignore[attr-defined]
     except (AttributeError, RuntimeError):
         asked = url
-    return urlsplit(asked).hostname or url
+    return urlsplit(asked).netloc.rpartition("@")[2] or url

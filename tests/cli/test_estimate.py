@@ -66,7 +66,9 @@ def test_a_context_beyond_training_is_clamped_warned_of_and_kept_as_a_wish(estim
     found = estimate("qwen3:8b", "--context", "999999")
     assert found["context"] == 40960
     assert found["requested"]["context"] == {"asked": 999999, "reason": "trained for 40960"}
-    assert found["stderr"] == "warning: context 999999: trained for 40960\n"
+    assert found["stderr"] == (
+        "warning: context 999999 asked: trained for 40960, so 40960 is taken\n"
+    )
 
 
 def test_flash_attention_on_an_old_cpu_is_ignored_with_the_reason(estimate: Any) -> None:

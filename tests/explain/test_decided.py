@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from orchestrator.explain.case import Case
-from orchestrator.explain.changes import changed, parse, ways
+from orchestrator.explain.changes import changed, parse
 from orchestrator.explain.decided import decisions
 from orchestrator.explain.explanation import explained
 from orchestrator.explain.larger import above
 from orchestrator.explain.pace import pace
+from orchestrator.explain.ways import ways
 from orchestrator.explain.whatif import compared
 from tests.explain.cases import DEFAULT, RTX_3060, RTX_4090, case
 from tests.shapes import CATALOG, box
@@ -166,7 +167,7 @@ def test_a_change_is_what_a_case_with_it_would_be() -> None:
     run = after.answer().fit.estimate.load.run
     assert (str(run.version), run.parallel, run.kv_cache_type) == ("0.20.0", 2, "q4_0")
     assert (after.candidate.tag, run.flash_attention) == ("qwen3:8b-q8_0", True)
-    assert "install Ollama 0.20.0" in ways(changes, after)
+    assert "install Ollama 0.20.0" in ways(changes, after, after.answer(), named=True)
 
 
 def test_what_is_not_changed_stays_as_it_was() -> None:

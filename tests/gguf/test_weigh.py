@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidInput
 from orchestrator.gguf.layout import laid_out
-from orchestrator.gguf.weigh import header_bytes, scaled, weights_of
+from orchestrator.gguf.weigh import file_bytes_of, header_bytes, scaled, weights_of
 from orchestrator.model import Candidate, Weights
 from orchestrator.units import MIB
 from tests.shapes import CATALOG, uneven
@@ -138,3 +138,18 @@ def test_a_plan_weighs_its_candidates_in_a_blink() -> None:
     for c in chat:
         weights_of(c)
     assert (time.process_time() - started) / len(chat) < 0.0006  # 0.1 ms on an idle core
+
+
+@pytest.mark.parametrize(
+    ("tag", "least", "most"),
+    [
+        ("deepseek-r1:671b-fp16", 1.340e12, 1.345e12),  # listed as 1.3TB
+        ("deepseek-r1:7b-qwen-distill-fp16", 15.2e9, 15.3e9),  # listed as 15GB
+    ],
+)
+def test_a_listed_download_is_as_large_as_its_layout(tag: str, least: float, most: float) -> None:
+    assert least < file_bytes_of(CATALOG.find(tag)) < most
+
+
+def test_an_exact_download_stays_as_it_is_known() -> None:
+    assert file_bytes_of(R1_7B) == R1_7B.file_bytes == 4683073184

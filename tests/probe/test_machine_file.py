@@ -277,6 +277,35 @@ def test_what_is_wrong_is_named_with_its_path(document: object, message: str) ->
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        pytest.param({"memory": {"total_bytes": 64}}, "$.memory.total_bytes", id="gib-of-memory"),
+        pytest.param(
+            with_card(memory_total_bytes=24576), "$.accelerators[0].memory_total_bytes", id="mib"
+        ),
+    ],
+)
+def test_a_size_in_another_unit_is_refused_with_a_hint(document: object, path: str) -> None:
+    with pytest.raises(MachineInvalid) as caught:
+        read(document)
+    assert caught.value.what.startswith(f"box.json: {path}: ")
+    assert "sizes are in bytes" in caught.value.hint
+    assert read(with_card(memory_total_bytes=0)).accelerators[0].memory_total_bytes == 0
+
+
+@pytest.mark.parametrize("cores", [0, 4097])
+@pytest.mark.parametrize("key", ["physical_cores", "logical_cores"])
+def test_cores_that_no_machine_has_are_refused(key: str, cores: int) -> None:
+    with pytest.raises(MachineInvalid, match=f"host.{key}: {cores} is not from 1 to 4096"):
+        read(BOX | {"host": {key: cores}})
+
+
+def test_a_name_cannot_move_the_cursor() -> None:
+    (card,) = read(with_card(name="NVIDIA\nA10 \x1b[2J")).accelerators
+    assert card.name == r"NVIDIA\nA10 \x1b[2J"
+
+
 def test_what_the_probe_writes_can_be_read_back() -> None:
     machine = read_machine(
         host_url=f"http://127.0.0.1:{free_port()}", server=None, now=datetime.now(UTC)

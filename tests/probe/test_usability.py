@@ -133,3 +133,23 @@ def test_only_the_largest_mig_slice_is_usable() -> None:
 
 def test_two_whole_cards_are_both_usable() -> None:
     assert all(a.usable for a in judged([card(0), card(1)], server_version="0.33.0"))
+
+
+def test_a_model_runs_on_the_cards_of_one_vendor() -> None:
+    def amd(index: int) -> Accelerator:
+        half = {"memory_total_bytes": 16 * GIB, "memory_free_bytes": 16 * GIB}
+        return card(index, vendor="amd", gfx="gfx1100", compute_capability=None, **half)
+
+    cards = (
+        card(0),
+        amd(0),
+        amd(1),
+    )
+    found = judged(cards, server_version="0.33.0")
+    assert [a.usable for a in found] == [False, True, True]
+    assert "one vendor" in (found[0].unusable_reason or "")
+
+
+def test_a_card_without_memory_is_no_card() -> None:
+    found = judged((card(memory_total_bytes=0, memory_free_bytes=0),), server_version="0.33.0")
+    assert found[0].unusable_reason == "it has no memory"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InvalidInput
+from orchestrator.gguf.types import Tensor
 from orchestrator.source.gguf_file import in_file
 from tests.shapes import TINY
 from tests.source.files import gguf_header, keys_of, write_gguf, write_parts
@@ -66,8 +67,16 @@ def test_a_shape_beyond_the_file_is_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     wide = (TINY.embedding_length).to_bytes(8, "little") + (TINY.vocab_size).to_bytes(8, "little")
     path.write_bytes(data.replace(wide, b"\xff" * 7 + b"\x7f" + wide[8:], 1))
-    with pytest.raises(InvalidInput, match="its tensors reach to byte"):
+    with pytest.raises(InvalidInput, match=r"of 9223372036854775807 x .* which no file can hold"):
         in_file(path)
+
+
+def test_a_file_without_tensors_is_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(gguf_header(keys_of(TINY, "F16"), [])[0])
+    with pytest.raises(InvalidInput, match=r"a\.gguf: it has no tensors") as caught:
+        in_file(path)
+    assert "fetch it again" in caught.value.hint
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
@@ -86,8 +95,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, kind: str) -> None:
 def test_keys_of_another_kind_of_model_are_told_with_the_file(tmp_path: Path) -> None:
     keys = keys_of(TINY, "F16")
     del keys["qwen2.context_length"]
-    data, _ = gguf_header(keys, [])
     path = tmp_path / "a.gguf"
-    path.write_bytes(data)
+    path.write_bytes(gguf_header(keys, [Tensor(name="x", type="F32", shape=(8,))])[0] + bytes(64))
     with pytest.raises(InvalidInput, match=r"a\.gguf: the header .* has no context_length"):
         in_file(path)

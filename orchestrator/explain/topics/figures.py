@@ -27,12 +27,15 @@ class Figures:
         return self.catalog.find(tag)
 
     def download(self, tag: str) -> str:
-        """Return the size of the download: "4.68 GB"."""
-        return gb(self.of(tag).file_bytes)
+        """Return the size of the download: "4.68 GB"; "about 4.7 GB" where it is listed so."""
+        return self._about(tag) + gb(self.of(tag).file_bytes)
 
     def file(self, tag: str) -> str:
         """Return the same size in memory's unit: "4.36 GiB"."""
-        return gib(self.of(tag).file_bytes)
+        return self._about(tag) + gib(self.of(tag).file_bytes)
+
+    def _about(self, tag: str) -> str:
+        return "about " if self.of(tag).bytes_basis == "listed" else ""
 
     def billions(self, tag: str) -> str:
         """Return all parameters: "7.62"."""
