@@ -18,29 +18,22 @@ pytestmark = pytest.mark.timeout(600)
 _REPOSITORY = Path(__file__).parents[2]
 _KILLED_AT = _REPOSITORY / "tests" / "loop" / "killed_at.py"
 _TAG = "qwen2.5:0.5b"
+SOAK = pytest.mark.soak  # instants next to another
 INSTANTS = (
     pytest.param("orchestrator.cli.terminal.Plain.advance", "before", 1, id="half-written"),
-    pytest.param(
-        "orchestrator.standin.stage.Stage._enter", "before", 1, id="written", marks=pytest.mark.soak
-    ),
+    pytest.param("orchestrator.standin.stage.Stage._enter", "before", 1, id="written", marks=SOAK),
     pytest.param("orchestrator.standin.stage.Stage._enter", "after", 1, id="a-blob"),
-    pytest.param(
-        "orchestrator.server.Server.create", "after", 1, id="named", marks=pytest.mark.soak
-    ),
+    pytest.param("orchestrator.server.Server.create", "after", 1, id="named", marks=SOAK),
     pytest.param("orchestrator.server.Server.load", "after", 1, id="in-memory"),
     pytest.param(
         "orchestrator.bench.request.Stopwatch.time",
         "after",
         3,
         id="measured",
-        marks=pytest.mark.soak,
+        marks=SOAK,
     ),
-    pytest.param(
-        "orchestrator.server.Server.delete", "before", 1, id="not-deleted", marks=pytest.mark.soak
-    ),
-    pytest.param(
-        "orchestrator.server.Server.delete", "after", 1, id="deleted", marks=pytest.mark.soak
-    ),
+    pytest.param("orchestrator.server.Server.delete", "before", 1, id="not-deleted", marks=SOAK),
+    pytest.param("orchestrator.server.Server.delete", "after", 1, id="deleted", marks=SOAK),
 )
 
 
