@@ -12,7 +12,7 @@ from orchestrator.fit import SUPPORTED, load_of, target_of
 from orchestrator.machine import Machine, ServerSettings
 from orchestrator.memory import Device
 from orchestrator.model import Candidate
-from orchestrator.placement import Card, Load, batched, everywhere, place
+from orchestrator.placement import Card, Load, batched, everywhere, forced, place
 from orchestrator.settings import Wishes, attempts, effective
 
 _ANY_CARD = (Card(index=0, free_bytes=0),)
@@ -35,8 +35,10 @@ def estimated(
         raise InvalidInput(f"--gpu-layers {gpu_layers}: this machine has no usable GPU")
     device: Device = "metal" if cards and cards[0].metal else "cuda"
     load, requested = _load(candidate, wishes, machine, version, device, cards)
-    placement = everywhere(load, cards[0].index if cards else 0, gpu_layers)
-    if machine and gpu_layers is None:
+    placement = everywhere(load, layers=None if cards else 0)
+    if gpu_layers is not None:
+        placement = forced(load, cards, gpu_layers) if cards else placement
+    elif machine:
         for each in attempts(wishes, machine.server, load.run.version):
             load, requested = _load(candidate, each, machine, version, device, cards)
             placement = place(load, cards)

@@ -11,7 +11,7 @@ from orchestrator.era import ServerVersion
 from orchestrator.estimate import estimate
 from orchestrator.memory import Run
 from orchestrator.model import Architecture, Target
-from orchestrator.placement import Card, Load, Placement, batched, everywhere, place
+from orchestrator.placement import Card, Load, Placement, batched, everywhere, forced, place
 from orchestrator.placement.formulas import counted_cache, graph_bytes
 from orchestrator.units import GIB, MIB
 from tests.shapes import TINY, VERSIONS, load_of, run_of, runs, shape_of, shapes, uneven
@@ -327,3 +327,11 @@ def test_ollama_s_own_engine_keeps_no_copies_in_flight() -> None:
         compute.card_bytes(load.shape, load.run, "cuda", several=s) for s in (False, True)
     )
     assert one == several
+
+
+def test_layers_by_order_are_shared_out_among_the_cards() -> None:
+    load = load_of("deepseek-r1:14b", "0.5.7", 8192)
+    assert forced(load, cards(8, 6, 6, 6), 49) == place(load, cards(8, 6, 6, 6))
+    newest = load_of("deepseek-r1:14b", "0.33.0", 8192, flash_attention=True)
+    assert [s.layers + s.output for s in forced(newest, cards(16, 8), 49).shares] == [33, 16]
+    assert forced(newest, cards(16), 30) == everywhere(newest, layers=30)

@@ -1,23 +1,27 @@
 """`deploy estimate MODEL`."""
 
 import os
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import click
 
+from orchestrator.budget import budget
 from orchestrator.cli.options import common, read_json, start_log
 from orchestrator.cli.render import emit
 from orchestrator.cli.render import estimate as render
 from orchestrator.cli.terminal import progress
 from orchestrator.estimate import Estimate
+from orchestrator.fit import shortfall
 from orchestrator.lone import estimated
+from orchestrator.machine import Machine
 from orchestrator.machine_file import from_json
 from orchestrator.memory import KvType
 from orchestrator.origin import described
 from orchestrator.plan import unmet
 from orchestrator.settings import Wishes
 from orchestrator.source.described import Described
-from orchestrator.units import MIB
+from orchestrator.units import MIB, gib
 
 _FLASH = {"on": True, "off": False, "auto": None}
 
@@ -72,10 +76,17 @@ def estimate(
         num_batch=num_batch,
     )
     found = estimated(source.candidate, wishes, machine, server_version, gpu_layers)
-    for warning in unmet(found):
+    for warning in (*unmet(found), *_too_large(found, machine)):
         click.echo(f"warning: {warning}", err=True)
     document = _document(found, source)
     emit(document, _text(document), as_json=as_json)
+
+
+def _too_large(found: Estimate, machine: Machine | None) -> Iterator[str]:
+    """Say that the machine does not have what the model would take."""
+    short, where = shortfall(found, budget(machine, None)) if machine else (0, "")
+    if short:
+        yield f"it does not fit: short by {gib(short)} {where}; the figures are what it would take"
 
 
 def _document(found: Estimate, source: Described) -> dict[str, Any]:

@@ -5,6 +5,7 @@ server/sched.go from 0.30 on, each read at every release.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from orchestrator.era import Era
 from orchestrator.placement import estimated, fitted, measured
@@ -21,6 +22,7 @@ __all__ = [
     "batched",
     "contiguous",
     "everywhere",
+    "forced",
     "place",
     "server_bytes",
 ]
@@ -38,3 +40,21 @@ def place(load: Load, cards: Sequence[Card]) -> Placement:
         shares=_RULES[load.placed_by](load, cards) if cards else (),
         total_layers=load.shape.layers,
     )
+
+
+def forced(load: Load, cards: Sequence[Card], layers: int) -> Placement:
+    """Return where so many layers go that somebody asked for (num_gpu), whatever fits.
+
+    Before 0.30, where the server would take as many by itself, as it would; else by free memory.
+    """
+    wanted = min(layers, load.shape.layers)
+    if len(cards) == 1:
+        return everywhere(load, cards[0].index, wanted)
+    if load.placed_by is not Era.LLAMA_SERVER:
+        by_itself = place(load, cards)
+        if by_itself.gpu_layers == wanted:
+            return by_itself
+    total = sum(c.free_bytes for c in cards) or 1
+    ends = [-(-part * wanted // total) for part in accumulate(c.free_bytes for c in cards)]
+    counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return Placement(shares=contiguous(load, cards, counts), total_layers=load.shape.layers)

@@ -246,3 +246,14 @@ def test_people_read_the_sum_of_the_parts(run_deploy: RunDeploy) -> None:
     assert "memory    5.17 GiB = weights 4.36 GiB + KV cache 0.22 GiB" in done.stdout
     total = 4.36 + 0.22 + 0.15 + 0.45
     assert total * GIB == pytest.approx(5.17 * GIB, rel=0.01)
+
+
+def test_what_does_not_fit_the_machine_is_said(run_deploy: RunDeploy, tmp_path: Path) -> None:
+    machine = tmp_path / "box.json"
+    card = {"vendor": "nvidia", "name": "NVIDIA RTX", "index": 0, "memory_total_bytes": 12 * 2**30}
+    document = {"memory": {"total_bytes": 32 * 2**30}, "accelerators": [card]}
+    machine.write_text(json.dumps(document))
+    found = run_deploy("estimate", "deepseek-r1:671b", "--machine", machine)
+    assert found.returncode == 0
+    assert "warning: it does not fit: short by" in found.stderr
+    assert "not fit" not in run_deploy("estimate", "qwen3:4b", "--machine", machine).stderr
