@@ -44,6 +44,31 @@ MIXTURE = replace(
     QWEN2, name="qwen3moe", embedding_length=2048, feed_forward_length=6144, head_count=32,
     head_count_kv=4, expert_count=16, expert_used_count=8, expert_feed_forward_length=768,
 )  # fmt: skip
+# Multi-head latent attention, the file split for it: what V3.1 is, in small.
+LATENT = Architecture(
+    name="deepseek2",
+    block_count=3,
+    embedding_length=2048,
+    feed_forward_length=4096,
+    head_count=16,
+    head_count_kv=1,
+    key_length=576,
+    value_length=512,
+    key_length_mla=192,
+    value_length_mla=128,
+    vocab_size=4096,
+    context_length=163_840,
+    expert_count=8,
+    expert_used_count=4,
+    expert_feed_forward_length=512,
+    expert_shared_feed_forward_length=512,
+    expert_bias=True,
+    leading_dense_block_count=1,
+    kv_lora_rank=512,
+    q_lora_rank=768,
+    rope_dimension_count=64,
+    mla_cache=True,
+)
 
 
 def loaded(folder: Path, shape: Architecture, quantization: str, run: Run) -> dict[str, int]:
@@ -70,6 +95,7 @@ def loaded(folder: Path, shape: Architecture, quantization: str, run: Run) -> di
         pytest.param(QWEN3, "Q4_K_M", 16384, 4, id="qwen3-q4_k_m-four-slots"),
         pytest.param(LLAMA, "Q4_0", 8192, 1, id="llama-q4_0-8k"),
         pytest.param(MIXTURE, "Q4_0", 8192, 1, id="mixture-q4_0-8k"),
+        pytest.param(LATENT, "Q8_0", 16384, 1, id="latent-q8_0-16k"),
     ],
 )
 @pytest.mark.parametrize("flash", [True, False], ids=["flash", "no-flash"])
