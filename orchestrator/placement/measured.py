@@ -43,14 +43,23 @@ class _Layout:
         for sizes in (self.sizes, self.sizes[:-1]):  # the output stays behind before a layer does
             few = range(len(room), len(room) + 1) if self.spread else range(used + 1, len(room) + 1)
             for n in few:
-                if n < len(room) and sum(room[:n]) < sum(sizes):
-                    continue  # they cannot hold all, and less than all is taken of all cards only
+                if n < len(room) and not self._hold_all(sizes, room[:n]):
+                    continue  # less than all is taken of all cards only
                 found = self._best(sizes, room[:n]) + [0] * (len(room) - n)
                 if sum(found) == len(sizes):
                     break
             if sum(found) == len(self.sizes):
                 return found
         return found
+
+    def _hold_all(self, sizes: list[int], room: list[int]) -> bool:
+        left = len(sizes)
+        if sum(room) < sum(sizes):
+            return False
+        for kind in dict.fromkeys(self.first_cards[: len(room)]):
+            places = [r for r, own in zip(room, self.first_cards, strict=False) if own is kind]
+            left -= sum(_greedy(sizes[:left], places, 1.0))
+        return not left
 
     def _best(self, sizes: list[int], room: list[int]) -> list[int]:
         """Return the most layers, as evenly as they fit; cards of their own memory come first."""
