@@ -15,7 +15,8 @@ auto: $(STAMP)
 
 test: $(DEV_STAMP)
 	@scripts/test-tools
-	$(PYTHON) -m pytest $(TESTS) -m "not soak"
+	$(PYTHON) -m pytest $(TESTS) -m "alone and not soak" || [ $$? -eq 5 ]
+	$(PYTHON) -m pytest $(TESTS) -m "not alone and not soak" -n 2 || [ $$? -eq 5 ]
 
 soak: $(DEV_STAMP)
 	@scripts/test-tools

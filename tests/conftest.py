@@ -46,13 +46,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what loads models or fetches what they need: `make test` runs the rest in parallel."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "shared" in item.fixturenames:
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Function) -> Iterator[None]:
     """Let tests that load models run one at a time on a box: side by side they are all slow.
 
     The lock is taken outside the timeout of the test: to wait for another run is no failure.
     """
-    if {"shared", "run_deploy"}.isdisjoint(item.fixturenames):
+    if "shared" not in item.fixturenames:
         return (yield)
     _CACHE.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(_CACHE / "models.lock", timeout=_PATIENCE_S):

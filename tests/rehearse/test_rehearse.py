@@ -63,7 +63,7 @@ def test_a_person_reads_promised_against_measured_with_signed_errors(
     assert found.returncode == 0, found.stderr
     assert "chosen    qwen2.5:0.5b" in found.stdout
     assert "rehearsed qwen2.5:0.5b, as a stand-in" in found.stdout
-    assert "MiB (" in found.stdout.partition("rehearsed")[2]
+    assert re.search(r"promised .* [MG]iB \([+-]", found.stdout.partition("rehearsed")[2])
     assert re.search(r"verdict   (passed|warned)", found.stdout)
 
 
