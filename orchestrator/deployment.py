@@ -38,9 +38,13 @@ class Names:
 
 
 def parameters(fit: Fit, machine: Machine) -> dict[str, object]:
-    """Return what the derived model fixes: the context, and before 0.30 the layers on GPU."""
+    """Return what the derived model fixes: the context, before 0.30 the layers on GPU, and later
+    the batch, which the server would choose by what is free at that moment.
+    """
     run = fit.estimate.load.run
     fixed: dict[str, object] = {"num_ctx": run.context}
+    if run.version.era is Era.LLAMA_SERVER:
+        fixed["num_batch"] = run.num_batch
     if machine.usable and run.version.era is not Era.LLAMA_SERVER:
         fixed["num_gpu"] = fit.placement.gpu_layers
     elif machine.usable and fit.placement.kind == "cpu":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.budget import Budget
-from orchestrator.era import NEWEST, ServerVersion
+from orchestrator.era import NEWEST, Era, ServerVersion
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.gguf.weigh import file_bytes_of, weights_of
 from orchestrator.machine import Machine, ServerSettings
@@ -22,6 +22,8 @@ Reason = Literal[
 ]  # fmt: skip
 _DISK_MARGIN, _DISK_SPARE_BYTES = 1.02, GIB
 _WEIGHTS_SHARE = 0.97
+SMALLEST_BATCH = 512  # of those that a server from 0.30 on chooses among
+_MOST_OF_A_BATCH_BYTES = 8 * GIB  # what a card can gain by it
 SUPPORTED = (
     "qwen2", "qwen3", "llama", "qwen3moe", "deepseek2", "qwen3next", "qwen35", "qwen35moe",
     "qwen25vl", "qwen3vl", "qwen3vlmoe",
@@ -84,7 +86,27 @@ class Terms:
 
 
 def judge(candidate: Candidate, terms: Terms, wish: Kind | Literal["any"]) -> Fit | Rejection:
-    """Return the candidate's fit in the wished placement ("any": what the server would do)."""
+    """Return the candidate's fit in the wished placement ("any": what the server would do).
+
+    Where the batch that a server from 0.30 on would choose does not fit, the smallest is judged: a
+    deployment fixes it.
+    """
+    found = _judged(candidate, terms, wish)
+    if not isinstance(found, Rejection) or not _may_fit_with_less(found, terms):
+        return found
+    smallest = replace(terms, wishes=replace(terms.wishes, num_batch=SMALLEST_BATCH))
+    instead = _judged(candidate, smallest, wish)
+    return instead if isinstance(instead, Fit) else found
+
+
+def _may_fit_with_less(found: Rejection, terms: Terms) -> bool:
+    newest = (terms.version or NEWEST).era is Era.LLAMA_SERVER
+    if not newest or terms.wishes.num_batch is not None or found.reason != "memory":
+        return False
+    return (found.short_by_bytes or 0) <= _MOST_OF_A_BATCH_BYTES * max(1, len(terms.budget.cards))
+
+
+def _judged(candidate: Candidate, terms: Terms, wish: Kind | Literal["any"]) -> Fit | Rejection:
     if refused := _refused(candidate, terms):
         return refused
     found = _placed(candidate, terms, cpu=wish == "cpu")

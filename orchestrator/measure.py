@@ -60,6 +60,7 @@ def subject_of(order: Order, seen: Survey, model: str) -> Subject:
             order.wishes,
             context=profile.context,
             parallel=deployed["parallel"] if deployed else order.wishes.parallel,
+            num_batch=deployed["settings"].get("num_batch") if deployed else None,
         ),
         installed=candidate.tags,
     )

@@ -1,6 +1,9 @@
 """What a server tries before it settles, and what it cannot run at all."""
 
+import pytest
+
 from orchestrator.budget import budget
+from orchestrator.deployment import parameters
 from orchestrator.fit import Fit, Rejection, Terms, judge
 from orchestrator.machine import Machine
 from orchestrator.profile import Profile
@@ -27,3 +30,15 @@ def test_the_embedded_runtime_is_not_given_a_mixture_of_experts() -> None:
     found = judged(box(64, server={"version": "0.9.3", "runtime": "embedded"}), "qwen3:30b")
     assert isinstance(found, Rejection)
     assert (found.reason, "mixture" in found.detail) == ("server", True)
+
+
+@pytest.mark.parametrize(("gib", "batch"), [(17.9, 512), (32.0, 2048)])
+def test_a_batch_that_does_not_fit_gives_way_and_is_fixed(gib: float, batch: int) -> None:
+    """On a CPU the newest server takes 2048 tokens a step for the context alone."""
+    machine = box(gib, version="0.33.0")
+    allowed, wishes = budget(machine, None), Wishes(context=40_000)
+    terms = Terms(profile=Profile(name="any"), machine=machine, budget=allowed, wishes=wishes)
+    found = judge(CATALOG.find("deepseek-r1:14b"), terms, "cpu")
+    assert isinstance(found, Fit)
+    assert found.estimate.load.run.num_batch == batch
+    assert parameters(found, machine) == {"num_ctx": 40_000, "num_batch": batch}

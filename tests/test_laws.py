@@ -79,7 +79,7 @@ def plan(
     machine: Machine, placement: PlacementWish = "any", context: int = 4096, parallel: int = 1
 ) -> Plan:
     profile = replace(PROFILE, placement=placement)
-    wishes = Wishes(context=context, parallel=parallel, num_batch=512)
+    wishes = Wishes(context=context, parallel=parallel)
     return choose(profile, machine, FILES, wishes=wishes, named=True)
 
 
@@ -111,9 +111,7 @@ def test_more_host_memory_never_means_a_smaller_model(
 #   4 slots fit, 3 are refused for 42 MiB);
 # - several cards: servers choose badly among them. From 0.30 on a card that is large enough by four
 #   fifths of Ollama's guess gets the model alone, though it does not fit there, and two smaller
-#   ones held it (qwen3:4b at 32,768 tokens: 5.2 and 4.4 GiB hold it, 5.2 and 6.5 do not);
-# - the batch that servers from 0.30 on choose, fixed here: on a roomier card it is larger, and the
-#   buffer with it (deepseek-r1:7b, 6 x 8,192: 9.22 GiB hold it with 512, 10.22 do not with 2048).
+#   ones held it (qwen3:4b at 32,768 tokens: 5.2 and 4.4 GiB hold it, 5.2 and 6.5 do not).
 
 
 @LAW
