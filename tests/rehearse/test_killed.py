@@ -75,6 +75,7 @@ def test_the_next_rehearsal_leaves_nothing(
     assert left_of_rehearsals(server, home.data.parent) == []
 
 
+@pytest.mark.soak
 def test_so_does_the_next_auto_without_a_rehearsal_of_its_own(
     run_deploy: RunDeploy, server: RealServer, registry: Registry, profile: Path, home: Home
 ) -> None:

@@ -155,6 +155,7 @@ def test_nothing_that_holds_ends_with_7_and_no_download(
     assert left_of_rehearsals(server, home.data.parent) == []
 
 
+@pytest.mark.soak
 def test_what_no_stand_in_can_be_written_of_is_deployed_without_one_with_a_warning(
     run_deploy: RunDeploy, server: RealServer, registry: Registry, lies: Path
 ) -> None:
@@ -169,7 +170,13 @@ def test_what_no_stand_in_can_be_written_of_is_deployed_without_one_with_a_warni
     assert answer(found, "deployment")["rehearsal"] is None
 
 
-@pytest.mark.parametrize("beside", [True, False], ids=["room-for-both", "room-for-one"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pytest.param(True, id="room-for-both", marks=pytest.mark.soak),
+        pytest.param(False, id="room-for-one"),
+    ],
+)
 def test_what_serves_is_in_memory_again_afterwards(
     run_deploy: RunDeploy,
     server: RealServer,
