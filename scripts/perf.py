@@ -99,6 +99,9 @@ def estimates() -> None:
     for script in ("judge_memory.py", "calibrate_speed.py"):
         print(f"\n{script}:", flush=True)
         subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=True)
+    print("\nreal engines, ours against their logs:", flush=True)
+    engines = [f"tests/engines/test_{name}.py" for name in ("ollama", "llama_cpp")]
+    subprocess.run([sys.executable, "-m", "pytest", "-qs", *engines], check=True, cwd=REPOSITORY)
 
 
 def whole(folder: Path, environ: Mapping[str, str]) -> None:

@@ -87,7 +87,8 @@ def _flash(case: Case, found: Estimate) -> Decision:
     by = f"{server_name(case)}: {_switch(on)} by default for {found.load.shape.name}"
     if other.load.run.flash_attention is on:
         reason = other.requested.get("flash_attention", {}).get("reason", "")
-        by = f"{server_name(case)}: never here, {reason.removeprefix('ignored: ')}"
+        cause = reason.removeprefix("ignored: ").removesuffix(f", {found.load.run.version}")
+        by = f"{server_name(case)}: never here ({cause})"
         change = None
     elif given is not None:
         by = f"OLLAMA_FLASH_ATTENTION={int(on)} of the server"
