@@ -8,11 +8,27 @@ from orchestrator.units import gib
 
 Vendor = Literal["nvidia", "amd", "apple", "intel", "ascend", "other"]
 RuntimeKind = Literal["embedded", "release"]
+DiskKind = Literal["nvme", "ssd", "hdd", "network", "memory"]
+Whereabouts = Literal["process", "systemd", "container", "remote"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumaNode:
+    """A part of the host memory, near to some processors; `cpus` "": to none (CXL, HBM)."""
+
+    index: int
+    cpus: str = ""
+    total_bytes: int | None = None
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
-    """The processor. `isa` names instruction sets that ggml has kernels for."""
+    """The processor. `isa` names instruction sets that ggml has kernels for.
+
+    `cpu_quota` is what a control group grants in thousandths of a core, `threads` what a server
+    should be told as num_thread: it counts the physical cores and overlooks the quota.
+    """
 
     os: str = "linux"
     arch: str = "x86_64"
@@ -21,16 +37,29 @@ class Host:
     logical_cores: int | None = None
     isa: tuple[str, ...] = ()
     container: str | None = None
+    virtualization: Literal["wsl2"] | None = None
+    cpu_quota: int | None = None
+    threads: int | None = None
+    numa: tuple[NumaNode, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """Host memory in bytes. `limit_bytes` is what the tightest cgroup on the server leaves."""
+    """Host memory in bytes. `limit_bytes` is what the tightest cgroup on the server leaves.
+
+    Swap is told and never counted; huge pages are a part of `total_bytes` that nobody else gets;
+    `zfs_cache_bytes` is what ZFS would give back, which neither the kernel's figure of available
+    memory nor Ollama knows.
+    """
 
     total_bytes: int
     available_bytes: int
     limit_bytes: int | None = None
     bandwidth_bytes_per_s: int | None = None
+    bandwidth_noisy: bool | None = None
+    swap_total_bytes: int | None = None
+    huge_pages_bytes: int | None = None
+    zfs_cache_bytes: int | None = None
 
     @property
     def free_bytes(self) -> int:
@@ -40,16 +69,51 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Disk:
-    """The disk of the model store that the server uses; free is what a user may fill."""
+class Volume:
+    """Another file system of the box that could take a model store."""
 
-    model_store: str | None = None
+    mount: str
+    kind: DiskKind | None = None
+    filesystem: str | None = None
     free_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Disk:
+    """The disk of the model store that the server uses; free is what a user may fill.
+
+    `partial_bytes` are blocks of downloads that were interrupted there; `read_bytes_per_s` was
+    measured on a blob of the store, past the page cache; `others` are file systems beside it.
+    """
+
+    model_store: str | None = None
+    free_bytes: int | None = None
+    kind: DiskKind | None = None
+    filesystem: str | None = None
+    read_only: bool | None = None
+    free_inodes: int | None = None
+    partial_bytes: int | None = None
+    read_bytes_per_s: int | None = None
+    others: tuple[Volume, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceProcess:
+    """A process that holds memory of a device. None: the driver does not say, or it is hidden."""
+
+    pid: int
+    name: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Accelerator:
-    """One device that a runner can be given. Memory is None where the driver will not say."""
+    """One device that a runner can be given. Memory is None where the driver will not say.
+
+    `memory_reserved_bytes` is the driver's own part, inside of total and outside of free.
+    `pci` is the address in sysfs, `pcie_*` the link's best, whatever it idles at. `virtual`: a
+    hypervisor's share of a card (vGPU).
+    """
 
     vendor: Vendor
     name: str
@@ -62,16 +126,24 @@ class Accelerator:
     driver: str | None = None
     unified_memory: bool = False
     bandwidth_bytes_per_s: int | None = None
+    memory_reserved_bytes: int | None = None
+    pci: str | None = None
+    pcie_generation: int | None = None
+    pcie_width: int | None = None
+    ecc: bool | None = None
+    virtual: bool | None = None
+    processes: tuple[DeviceProcess, ...] = ()
     usable: bool = True
     unusable_reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Absent:
-    """What a probe did not find, and why."""
+    """What a probe did not find, and why; `present`: there is one, and it cannot be used."""
 
     probe: str
     reason: str
+    present: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,19 +173,42 @@ class ServerSettings:
     models_path: str | None = None
     visible_devices: str | None = None
     fit_target_bytes: int | None = None
+    amd_visible_devices: str | None = None
+    gfx_override: str | None = None
+    igpu_enable: bool | None = None
+    vulkan: bool | None = None
+    listens_everywhere: bool | None = None
+    proxy: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OtherServer:
+    """Another Ollama server on this box; `host` None: where it listens cannot be seen."""
+
+    pid: int
+    host: str | None = None
+    user: str | None = None
+    where: Whereabouts = "process"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerState:
-    """The Ollama server: `local` says that the probe looked at the server's own machine."""
+    """The Ollama server: `local` says that the probe looked at the server's own machine.
+
+    `orphans` are runners that outlived their server and keep its memory.
+    """
 
     host: str | None = None
     version: str | None = None
     local: bool = True
     runtime: RuntimeKind | None = None
     pid: int | None = None
+    user: str | None = None
+    where: Whereabouts | None = None
     loaded: tuple[LoadedModel, ...] = ()
     settings: ServerSettings = field(default_factory=ServerSettings)
+    orphans: tuple[int, ...] = ()
+    others: tuple[OtherServer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from orchestrator.catalog.accelerators import accelerator_facts
 from orchestrator.errors import MachineInvalid, one_line
 from orchestrator.machine import Accelerator, Machine, Memory, Vendor
 from orchestrator.units import GIB, MIB
-from orchestrator.usability import judged
+from orchestrator.usability import judged_for
 
 # Brand words, for products that the catalogue does not know.
 _BRANDS: tuple[tuple[str, Vendor], ...] = (
@@ -54,13 +54,8 @@ def _judged(
     machine: Machine, entries: list[dict[str, Any]], server_version: str | None
 ) -> tuple[Accelerator, ...]:
     filled = tuple(with_known_facts(a) for a in machine.accelerators)
-    server = machine.server
-    opinions = judged(
-        filled,
-        server_version=server_version or server.version,
-        server_runtime=server.runtime,
-        visible_devices=server.settings.visible_devices,
-    )
+    server = replace(machine.server, version=server_version or machine.server.version)
+    opinions = judged_for(server, filled)
     return tuple(
         told if entry.get("usable") is not None else opinion
         for told, opinion, entry in zip(filled, opinions, entries, strict=True)

@@ -10,11 +10,13 @@ from orchestrator.errors import MachineElsewhere, ServerUnreachable
 from orchestrator.home import Home
 from orchestrator.machine import Machine, RuntimeKind
 from orchestrator.probe import ServerClaims, read_machine
+from orchestrator.probe.settings import settings_of
+from orchestrator.probe.sight import Sight
 from orchestrator.runtime import installed, server_host
 from orchestrator.runtime.listener import is_here
 from orchestrator.server import Server
 from orchestrator.store import Store
-from orchestrator.usability import judged
+from orchestrator.usability import judged_for
 
 EMBEDDED_VERSION = "0.9.3"
 """The server that `deploy runtime install` brings (runtime/pins.py)."""
@@ -42,13 +44,19 @@ class Survey:
         return replace(self, machine=replace(self.machine, server=state))
 
 
-def look(environ: Mapping[str, str]) -> Survey:
-    """Return the machine and its server as they are."""
+def look(environ: Mapping[str, str], sight: Sight | None = None) -> Survey:
+    """Return the machine and its server as they are; `sight` records what was read."""
     server = Server(server_host(environ))
     with log.stage("probe"):
         claims, names = _ask(server)
-        now = datetime.now(UTC)
-        machine = read_machine(host_url=server.host, server=claims, now=now)
+        machine = read_machine(
+            host_url=server.host,
+            server=claims,
+            now=datetime.now(UTC),
+            sight=sight or Sight(),
+            # A model of a cloud has no blob: one of the first will do.
+            revealed=lambda: next(filter(None, map(server.blob_path, names[:5])), None),
+        )
     store = Store.at(machine.disk.model_store)
     return Survey(
         server=server,
@@ -90,12 +98,7 @@ def _as_started(machine: Machine, home: Home, environ: Mapping[str, str], parall
     binary = installed(home, environ)
     kind: RuntimeKind = binary.kind if binary else "embedded"
     version = EMBEDDED_VERSION if kind == "embedded" else None
-    settings = replace(machine.server.settings, num_parallel=parallel)
+    # A server that we start inherits our masks, and is told its slots.
+    settings = replace(settings_of(environ), num_parallel=parallel)
     state = replace(machine.server, version=version, runtime=kind, local=True, settings=settings)
-    accelerators = judged(
-        machine.accelerators,
-        server_version=version,
-        server_runtime=kind,
-        visible_devices=environ.get("CUDA_VISIBLE_DEVICES"),
-    )
-    return replace(machine, server=state, accelerators=accelerators)
+    return replace(machine, server=state, accelerators=judged_for(state, machine.accelerators))

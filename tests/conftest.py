@@ -17,7 +17,7 @@ import pytest
 from orchestrator.home import Home
 from orchestrator.runtime import embedded
 from orchestrator.runtime.binary import Binary
-from tests.real import tiny
+from tests.real import nvml, tiny
 from tests.real.registry import Registry
 from tests.real.server import RealServer, bare_environment
 from tests.real.tiny import TinyCatalog, TinyModel
@@ -120,6 +120,12 @@ def server(runtime_binary: Binary, tmp_path: Path) -> Iterator[RealServer]:
     with _server(runtime_binary, tmp_path / "server") as server:
         yield server
     shutil.rmtree(server.models, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a library that stands in for NVIDIA's driver."""
+    return nvml.build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture

@@ -1,52 +1,49 @@
 """`deploy probe`."""
 
 import os
+from pathlib import Path
 
 import click
 
 from orchestrator.cli.options import common, start_log
 from orchestrator.cli.render import emit
-from orchestrator.machine import Accelerator, Machine
+from orchestrator.cli.render_probe import machine as render
+from orchestrator.probe import measured
+from orchestrator.probe.capture import captured
+from orchestrator.probe.sight import Sight
 from orchestrator.survey import look
-from orchestrator.units import gib
 
 
 @click.command()
+@click.option(
+    "--measure", is_flag=True, help="Also memory bandwidth and the disk's read rate (1 s)."
+)
+@click.option(
+    "--save",
+    "save_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A redacted machine file for `--machine`, with all that was read.",
+)
 @common
-def probe(as_json: bool, verbose: bool, log_format: str | None) -> None:
+def probe(
+    measure: bool,
+    save_path: Path | None,
+    as_json: bool,
+    verbose: bool,
+    log_format: str | None,
+) -> None:
     """Show the machine as the Ollama server may use it; never changes anything."""
     start_log(verbose=verbose, log_format=log_format)
-    machine = look(os.environ).machine
-    emit(machine.to_json(), _text(machine), as_json=as_json)
+    sight = Sight(seen={} if save_path else None)
+    machine = look(os.environ, sight).machine
+    if measure:
+        machine = measured(machine)
+    emit(machine.to_json(), render(machine), as_json=as_json)
+    if save_path:
+        from orchestrator.evidence import save
 
-
-def _text(machine: Machine) -> str:
-    host, memory, disk = machine.host, machine.memory, machine.disk
-    cores = f"{host.physical_cores or '?'} cores, {host.logical_cores or '?'} threads"
-    limit = f", limited to {gib(memory.limit_bytes)}" if memory.limit_bytes is not None else ""
-    free = gib(disk.free_bytes) if disk.free_bytes is not None else "unknown"
-    lines = [
-        f"CPU       {host.cpu or host.arch}, {cores} ({', '.join(host.isa) or 'plain'})",
-        f"memory    {gib(memory.available_bytes)} of {gib(memory.total_bytes)} available{limit}",
-        f"disk      {free} free at {disk.model_store or 'an unknown place'}",
-        *[_card(a) for a in machine.accelerators],
-        *[f"no {a.probe:<7}{a.reason}" for a in machine.absent],
-        _server(machine),
-    ]
-    lines += [f"loaded    {m.name}: {gib(m.bytes)}" for m in machine.server.loaded]
-    return "\n".join(lines)
-
-
-def _card(card: Accelerator) -> str:
-    free = "?" if card.memory_free_bytes is None else gib(card.memory_free_bytes)
-    total = "?" if card.memory_total_bytes is None else gib(card.memory_total_bytes)
-    state = "" if card.usable else f"  UNUSABLE: {card.unusable_reason}"
-    return f"GPU {card.index}     {card.name}, {free} of {total} free{state}"
-
-
-def _server(machine: Machine) -> str:
-    server = machine.server
-    if server.pid is None and server.version is None:
-        return f"server    none at {server.host}"
-    kind = f", {server.runtime}" if server.runtime else ""
-    return f"server    Ollama {server.version} at {server.host}{kind}"
+        save(save_path, captured(machine, sight), os.environ)
+        click.echo(
+            f"saved to {save_path}: `deploy plan --machine {save_path}` plans on it", err=True
+        )

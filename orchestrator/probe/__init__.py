@@ -4,24 +4,38 @@ Probes read and never raise: what cannot be read is None or an Absent with its r
 """
 
 import os
-import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
-from orchestrator.machine import Absent, Accelerator, LoadedModel, Machine, ServerState
+from orchestrator.machine import Absent, Accelerator, Disk, LoadedModel, Machine, ServerState
 from orchestrator.machine_file import with_known_facts
+from orchestrator.probe.amd import AmdProbe
+from orchestrator.probe.apple import AppleProbe
+from orchestrator.probe.ascend import AscendProbe
 from orchestrator.probe.disk import model_store, read_disk
 from orchestrator.probe.host import read_host
+from orchestrator.probe.intel import IntelProbe
 from orchestrator.probe.memory import read_memory
 from orchestrator.probe.nvidia import NvidiaProbe
-from orchestrator.probe.pci import AMD, HUAWEI, INTEL, AppleProbe, UnreadProbe
-from orchestrator.probe.server import ServerProcess, is_local, read_process
+from orchestrator.probe.other import OtherProbe
+from orchestrator.probe.server import ServerProcess, is_local, read_process, whereabouts
+from orchestrator.probe.servers import orphans, other_servers
+from orchestrator.probe.sight import Sight
 from orchestrator.runtime.unit import systemd_unit
-from orchestrator.usability import judged
+from orchestrator.usability import judged_for
 
-__all__ = ["AcceleratorProbe", "ServerClaims", "default_probes", "read_machine"]
+__all__ = [
+    "AcceleratorProbe",
+    "ServerClaims",
+    "default_probes",
+    "measured",
+    "read_machine",
+]
+
+_HERE = Sight()
 
 
 class AcceleratorProbe(Protocol):
@@ -47,14 +61,18 @@ class ServerClaims:
     blobs: Mapping[str, str] = field(default_factory=dict)
 
 
-def default_probes() -> tuple[AcceleratorProbe, ...]:
-    """Return one probe a vendor."""
+def default_probes(
+    sight: Sight = _HERE, process: ServerProcess | None = None
+) -> tuple[AcceleratorProbe, ...]:
+    """Return one probe a vendor; `process` is the server's, whose rights decide."""
+    groups, uid = (process.groups, process.uid) if process else (None, None)
     return (
-        NvidiaProbe(),
-        UnreadProbe("amd", AMD, "AMD GPU"),
-        UnreadProbe("intel", INTEL, "Intel GPU"),
-        AppleProbe(platform.system().lower(), platform.machine()),
-        UnreadProbe("ascend", HUAWEI, "Ascend NPU"),
+        NvidiaProbe(sight),
+        AmdProbe(sight, groups=groups, uid=uid),
+        IntelProbe(sight),
+        AppleProbe(sight),
+        AscendProbe(sight),
+        OtherProbe(sight),
     )
 
 
@@ -64,36 +82,35 @@ def read_machine(
     server: ServerClaims | None,
     now: datetime,
     probes: tuple[AcceleratorProbe, ...] | None = None,
+    sight: Sight = _HERE,
+    revealed: Callable[[], str | None] = lambda: None,
 ) -> Machine:
     """Return this machine as the server at `host_url` may use it; `server` None: none answers.
 
     `server.local` is False where the server is, or may be, on another machine or in a container
-    that we cannot see: then everything else describes the wrong box. Never raises.
+    that we cannot see: then everything else describes the wrong box. `revealed` asks the server
+    for the path of a blob, where its environment is hidden. Never raises.
     """
     process = read_process(host_url)
     pid = process.pid if process else None
     absent: list[Absent] = []
     state = _state(host_url, server, process)
-    read = _accelerators(default_probes() if probes is None else probes, absent)
-    accelerators = judged(
-        tuple(with_known_facts(a) for a in read),
-        server_version=state.version,
-        server_runtime=state.runtime,
-        visible_devices=state.settings.visible_devices,
-    )
-    store = None
-    if state.local:
-        unit = None if process and process.settings_known else systemd_unit()
-        store = model_store(process, unit, os.environ)
-    if store is None:
+    read = _accelerators(default_probes(sight, process) if probes is None else probes, absent)
+    # Whether memory is shared the reading knows best: Strix Halo may have a part of its own.
+    known = (replace(with_known_facts(a), unified_memory=a.unified_memory) for a in read)
+    accelerators = judged_for(state, tuple(known))
+    disk = _disk(state, process, revealed, sight)
+    store = Path(disk.model_store) if disk.model_store else None
+    state = replace(state, orphans=orphans(store))
+    if disk.model_store is None:
         why = "the server's model store lies in another container or on another host"
         absent.append(Absent(probe="disk", reason=why))
     runs_on_cpu = not any(a.usable for a in accelerators)
     return Machine(
         taken_at=now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        host=read_host(pid),
-        memory=read_memory(pid),
-        disk=read_disk(store),
+        host=read_host(pid, sight),
+        memory=read_memory(pid, sight),
+        disk=disk,
         accelerators=accelerators,
         absent=tuple(absent),
         # A runner's resident memory is what its model holds only where no GPU holds a part of it.
@@ -101,12 +118,49 @@ def read_machine(
     )
 
 
+def measured(machine: Machine, sight: Sight = _HERE) -> Machine:
+    """Return the machine with what takes half a second to measure: memory and disk, bytes a second.
+
+    What cannot be measured stays unknown.
+    """
+    from orchestrator.probe.bandwidth import measure
+    from orchestrator.probe.read_rate import read_rate
+
+    found = measure(machine.host.threads, sight)
+    memory = replace(
+        machine.memory, bandwidth_bytes_per_s=found.bytes_per_s, bandwidth_noisy=found.noisy
+    )
+    rate = read_rate(machine.disk.model_store)
+    disk = replace(machine.disk, read_bytes_per_s=rate.bytes_per_s)
+    return replace(machine, memory=memory, disk=disk)
+
+
+def _disk(
+    state: ServerState,
+    process: ServerProcess | None,
+    revealed: Callable[[], str | None],
+    sight: Sight,
+) -> Disk:
+    if not state.local:
+        return Disk()
+    known = process is not None and process.settings_known
+    unit = None if known else systemd_unit()
+    blob = revealed() if process and not known else None
+    return read_disk(model_store(process, unit, os.environ, revealed=blob), sight)
+
+
 def _accelerators(
     probes: tuple[AcceleratorProbe, ...], absent: list[Absent]
 ) -> tuple[Accelerator, ...]:
     found: list[Accelerator] = []
     for probe in probes:
-        reading = probe.read()
+        try:
+            reading = probe.read()
+        except Exception as e:  # noqa: BLE001 - a fault of ours with one vendor must not hide another
+            fault = f"a fault of deploy itself, {type(e).__name__}: {e}"
+            reading = Absent(
+                probe=probe.name, reason=f"{fault}: report it with `deploy doctor --bundle`"
+            )
         if isinstance(reading, Absent):
             absent.append(reading)
         else:
@@ -122,10 +176,18 @@ def _state(
         version=server.version if server else None,
         local=is_local(host_url, process, answers=server is not None),
         loaded=server.loaded if server else (),
+        where=whereabouts(host_url, process),
+        others=other_servers(host_url, process.pid if process else None),
     )
     if process is None:
         return state
-    return replace(state, runtime=process.kind, pid=process.pid, settings=process.settings)
+    return replace(
+        state,
+        runtime=process.kind,
+        pid=process.pid,
+        user=process.user,
+        settings=process.settings,
+    )
 
 
 def _measured(

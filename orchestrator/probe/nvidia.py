@@ -1,175 +1,118 @@
 """NVIDIA GPUs: what NVML says, read by a child process that may be given up (see nvml.py)."""
 
-import contextlib
-import ctypes
-import json
 import re
-import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from orchestrator.machine import Absent, Accelerator
-from orchestrator.probe.pci import NVIDIA, devices_of
+from orchestrator.probe.jetson import jetson
+from orchestrator.probe.nvidia_bus import cards, other_driver, with_unlisted
+from orchestrator.probe.nvidia_cards import accelerators
+from orchestrator.probe.nvml_answer import Answer, parsed
+from orchestrator.probe.nvml_errors import (
+    DRIVER_NOT_LOADED,
+    LIBRARY_NOT_FOUND,
+    MISMATCH,
+    hangs,
+    mismatch,
+    no_answer,
+    no_library,
+    no_start,
+    wrong_binding,
+)
+from orchestrator.probe.sight import Sight
 
-# The first by the loader's path, the second where WSL2 keeps it.
-LIBRARIES = ("libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1")
+# WSL2's first: beside it, a driver that was installed in Linux by mistake never works. Then by the
+# loader's path, then where NixOS and the nodes of Google's Kubernetes keep it.
+LIBRARIES = (
+    "/usr/lib/wsl/lib/libnvidia-ml.so.1",
+    "libnvidia-ml.so.1",
+    "/run/opengl-driver/lib/libnvidia-ml.so.1",
+    "/usr/local/nvidia/lib64/libnvidia-ml.so.1",
+)
 _TIMEOUT_S = 10.0  # without persistence mode the first call takes 1-3 s a GPU
-_NOT_SUPPORTED = 3
-_REBOOT = "reboot, or reset the GPU; `dmesg | grep -i xid` says what happened"
-_LOST = {
-    15: f"the GPU is lost (it fell off the bus): {_REBOOT}",
-    16: f"the GPU needs a reset: {_REBOOT}",
-}
-_INIT = {
-    4: "no permission to open /dev/nvidia*: check their mode, or the container's device rules",
-    9: "the driver's library is here, but its kernel module is not loaded: `modprobe nvidia`"
-    " (nouveau or secure boot may prevent it), or start the container with --gpus all",
-    12: "no driver library (libnvidia-ml.so.1): install the driver, or start the container with"
-    " --gpus all",
-    13: "the driver is too old to be read: install 531 or newer",
-    17: "the operating system refused access to /dev/nvidia*: check the container's device rules",
-    18: "the driver was upgraded and the loaded kernel module is still the old one: reboot",
-    999: "the driver answers with an unknown error (after suspend, a fallen GPU, or, in a"
-    f" container, `systemctl daemon-reload`): restart the container, or {_REBOOT}",
-}
-# GPUs that share the host's memory; they are the only ones with these compute capabilities.
-_UNIFIED_NAME = re.compile(r"\b(GB10|Orin|Thor|Xavier|Tegra)\b", re.IGNORECASE)
-_UNIFIED_CAPABILITY = frozenset({"12.1", "8.7", "11.0", "7.2"})
+_PROGRAM = str(Path(__file__).with_name("nvml.py"))
+_DRIVER_MARKS = ("/proc/driver/nvidia/version", "/dev/nvidia0")
+_WSL_MARK = "/dev/dxg"
 
 
 @dataclass(frozen=True, slots=True)
 class NvidiaProbe:
-    """Reads NVML in a child process with a limit in seconds."""
+    """Reads NVML in a child process with a limit in seconds, and the PCI bus beside it."""
 
+    sight: Sight = field(default_factory=Sight)
     libraries: tuple[str, ...] = LIBRARIES
     timeout_s: float = _TIMEOUT_S
-    root: Path = Path("/")
     name: str = "nvidia"
 
     def read(self) -> tuple[Accelerator, ...] | Absent:
-        """Return the GPUs in NVML's order, or why there are none. Never raises."""
-        library = _loadable(self.libraries)
-        if library is None:
-            return self._absent(self._no_library())
-        reading = _ask_child(library, self.timeout_s)
-        if "why" in reading:
-            return self._absent(str(reading["why"]))
-        if code := reading.get("code"):
-            return self._absent(_INIT.get(code, f"NVML does not start (error {code})"))
-        return _accelerators(reading) or self._absent("the driver is loaded and lists no GPU")
+        """Return the GPUs in NVML's order and those that it misses, or why there are none.
 
-    def _absent(self, reason: str) -> Absent:
-        return Absent(probe=self.name, reason=reason)
+        NVML knows nothing of CUDA_VISIBLE_DEVICES: that of the server is applied by `judged`.
+        """
+        # -P: modules beside nvml.py, which are ours, are not what pynvml means to import.
+        command = [sys.executable or "python3", "-P", _PROGRAM, *self.libraries]
+        said = self.sight.tool("nvml", command, limit_s=self.timeout_s)
+        answer = parsed(said.text) if said.fault is None else None
+        if answer is None:
+            return self._silent(said.fault or "the reading process printed no JSON")
+        if answer.code == LIBRARY_NOT_FOUND and (board := jetson(self.sight)):
+            return (board,)
+        if answer.code or answer.gpus is None:
+            return self._no_start(answer)
+        found = with_unlisted(accelerators(answer, self.sight), self.sight)
+        return found or self._absent("the driver is loaded and lists no GPU")
 
-    def _no_library(self) -> str:
-        found = devices_of(NVIDIA, self.root)
-        marks = ("proc/driver/nvidia/version", "dev/nvidia0")
-        if found or any((self.root / mark).exists() for mark in marks):
-            where = f" at {', '.join(found)}" if found else ""
-            return f"GPU present{where}, {_INIT[12]}"
-        return "no driver library (libnvidia-ml.so.1) and no NVIDIA GPU on the PCI bus"
+    def _absent(self, reason: str, *, present: bool = False) -> Absent:
+        return Absent(probe=self.name, reason=reason, present=present)
 
+    def _silent(self, fault: str) -> Absent:
+        """Say what it means that the child gave no answer."""
+        reason = no_answer(fault)
+        if where := self._present():
+            return self._absent(f"{where}, {reason}", present=True)
+        if self.sight.live or hangs(fault):
+            return self._absent(reason, present=hangs(fault))
+        # A box that was captured without this answer shows by its bus that there was none to get.
+        return self._absent("no NVIDIA GPU on the PCI bus")
 
-def _loadable(libraries: tuple[str, ...]) -> str | None:
-    for library in libraries:
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(library)
-            return library
-    return None
+    def _no_start(self, answer: Answer) -> Absent:
+        """Say why NVML does not start, and where there is a GPU nevertheless."""
+        wsl, where = self.sight.exists(_WSL_MARK), self._present()
+        bare = not (where or wsl)
+        if answer.code == LIBRARY_NOT_FOUND and bare and not answer.fault:
+            why = "no driver library (libnvidia-ml.so.1) and no NVIDIA GPU on the PCI bus"
+            return self._absent(why)
+        reasons = [self._reason(answer, wsl=wsl)] if answer.code else []
+        if answer.code == DRIVER_NOT_LOADED and bare:
+            reasons.append("no NVIDIA GPU is on the PCI bus")
+        if answer.binding:
+            reasons.append(wrong_binding(answer.binding))
+        told = "; ".join(reasons) or "the reading process listed no GPUs and gave no reason"
+        # A driver that gets as far as any other error has met a GPU.
+        met = answer.code not in (0, LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED)
+        return self._absent(f"{where}, {told}" if where else told, present=bool(where) or met)
 
+    def _reason(self, answer: Answer, *, wsl: bool) -> str:
+        if answer.code == LIBRARY_NOT_FOUND:
+            return no_library(answer.fault, wsl=wsl)
+        if answer.code == MISMATCH and not wsl:
+            return mismatch(_module(self.sight), answer.library, answer.installed)
+        return no_start(answer.code, wsl=wsl)
 
-def _ask_child(library: str, timeout_s: float) -> dict[str, Any]:
-    """Return the child's reading, or {"why": ...} where it gave none."""
-    program = str(Path(__file__).with_name("nvml.py"))
-    # -P: a pynvml.py in the working folder is not what we want to run.
-    command = [sys.executable, "-P", program, library]
-    pipe = subprocess.PIPE
-    try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
-    except OSError as e:
-        return {"why": f"no second Python could be started to read NVML ({e})"}
-    try:
-        out, err = child.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        _give_up(child)
-        limit = f"the driver did not answer within {timeout_s:g} s (a fallen GPU hangs it)"
-        return {"why": f"{limit}: {_REBOOT}"}
-    try:
-        reading: dict[str, Any] = json.loads(out)
-    except ValueError:
-        last = err.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it printed nothing"]
-        return {"why": f"reading NVML failed (exit {child.returncode}): {last[0]}"}
-    return reading
-
-
-def _give_up(child: "subprocess.Popen[bytes]") -> None:
-    # A process inside an uninterruptible call does not die before the call returns: do not wait
-    # for it, or the probe would hang as well.
-    child.kill()
-    for pipe in filter(None, (child.stdout, child.stderr)):
-        pipe.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(timeout=1)
-
-
-def _accelerators(reading: dict[str, Any]) -> tuple[Accelerator, ...]:
-    found: list[Accelerator] = []
-    slices: list[Accelerator] = []
-    for gpu in reading["gpus"]:
-        parts = gpu.get("slices")
-        reason = _broken(gpu)
-        if reason is None and parts is not None:
-            reason = "it is split by MIG: a process is given a slice of it"
-        found.append(_accelerator(gpu, reading["driver"], gpu["index"], reason))
-        # Slices are numbered after all GPUs, whose indexes stay NVML's.
-        for part in parts or ():
-            part["capability"] = part["capability"] or gpu["capability"]
-            index = len(reading["gpus"]) + len(slices)
-            slices.append(_accelerator(part, reading["driver"], index, _broken(part)))
-    return tuple(found + slices)
+    def _present(self) -> str | None:
+        """Return where there is a GPU whatever NVML says, and which other driver has it."""
+        found = [(each.address, other_driver(each, self.sight)) for each in cards(self.sight)]
+        if not found:
+            marked = any(self.sight.exists(mark) for mark in _DRIVER_MARKS)
+            return "GPU present" if marked else None
+        named = [f"{address} ({other})" if other else address for address, other in found]
+        return f"GPU present at {', '.join(named)}"
 
 
-def _accelerator(
-    gpu: dict[str, Any], driver: str | None, index: int, reason: str | None
-) -> Accelerator:
-    return Accelerator(
-        vendor="nvidia",
-        name=gpu.get("name") or f"NVIDIA GPU {index}",
-        index=index,
-        uuid=gpu.get("uuid"),
-        memory_total_bytes=gpu.get("total"),
-        memory_free_bytes=gpu.get("free"),
-        compute_capability=gpu.get("capability"),
-        driver=driver,
-        unified_memory=_unified(gpu),
-        bandwidth_bytes_per_s=_bandwidth(gpu),
-        usable=reason is None,
-        unusable_reason=reason,
-    )
-
-
-def _broken(gpu: dict[str, Any]) -> str | None:
-    codes = set(gpu["codes"].values())
-    if lost := codes & _LOST.keys():
-        return _LOST[min(lost)]
-    if code := gpu["codes"].get("handle"):
-        return _INIT.get(code, f"NVML refuses access to it (error {code})")
-    if (code := gpu["codes"]["memory"]) not in (0, _NOT_SUPPORTED):
-        return f"the driver would not tell how much memory it has (NVML error {code})"
-    return None
-
-
-def _unified(gpu: dict[str, Any]) -> bool:
-    """Say whether the GPU has no memory of its own: by what it is, if NVML did not fail."""
-    if gpu["codes"].get("memory") not in (0, _NOT_SUPPORTED):
-        return False
-    known = _UNIFIED_NAME.search(gpu.get("name") or "")
-    return bool(known) or gpu.get("capability") in _UNIFIED_CAPABILITY
-
-
-def _bandwidth(gpu: dict[str, Any]) -> int | None:
-    # NVML names the command clock; data moves on both edges.
-    width, clock = gpu.get("bus_width"), gpu.get("clock_mhz")
-    return width * clock * 10**6 * 2 // 8 if width and clock else None
+def _module(sight: Sight) -> str | None:
+    """Return the version of the kernel module that is loaded."""
+    said = sight.text("/proc/driver/nvidia/version")
+    found = re.search(r"Kernel Module\D*?(?:x86_64|aarch64)?\s+([0-9]+(?:\.[0-9]+)+)\s", said)
+    return found[1] if found else None

@@ -1,63 +1,38 @@
-"""Accelerators on the PCI bus, by vendor: what tells "none here" from "here, but unread"."""
+"""The PCI bus: which accelerators are plugged in, whether or not a driver knows them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from orchestrator.machine import Absent
-from orchestrator.runtime.proc import read_text
+from orchestrator.probe.sight import Sight
 
 NVIDIA, AMD, INTEL, HUAWEI = "0x10de", "0x1002", "0x8086", "0x19e5"
+_BUS = "/sys/bus/pci/devices"
 # PCI base classes: display controllers and processing accelerators.
 _CLASSES = ("0x03", "0x12")
 
 
-def devices_of(vendor: str, root: Path = Path("/")) -> tuple[str, ...]:
-    """Return the addresses of a vendor's display and accelerator devices, () where none."""
-    bus = root / "sys" / "bus" / "pci" / "devices"
-    try:
-        folders = sorted(bus.iterdir())
-    except OSError:
-        return ()
-    return tuple(
-        each.name
-        for each in folders
-        if read_text(each / "vendor").strip() == vendor
-        and read_text(each / "class").startswith(_CLASSES)
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PciDevice:
+    """A display controller or accelerator: its address in sysfs, and ids such as "0x10de"."""
 
-
-@dataclass(frozen=True, slots=True)
-class UnreadProbe:
-    """A vendor whose devices this version finds and does not read: planned as a CPU."""
-
-    name: str
+    address: str
     vendor: str
-    label: str
-    root: Path = Path("/")
+    device: str
+    kind: str
 
-    def read(self) -> Absent:
-        """Return why there is no accelerator of this vendor in the machine."""
-        found = devices_of(self.vendor, self.root)
-        if not found:
-            return Absent(probe=self.name, reason=f"no {self.label} on the PCI bus")
-        unread = "is present, and this version does not read it: planned as a CPU"
-        hint = "`--machine FILE` can describe it"
-        return Absent(
-            probe=self.name, reason=f"{self.label} at {', '.join(found)} {unread}; {hint}"
-        )
+    @property
+    def folder(self) -> str:
+        """Where sysfs describes it."""
+        return f"{_BUS}/{self.address}"
 
 
-@dataclass(frozen=True, slots=True)
-class AppleProbe:
-    """Apple's GPUs are on no bus: the operating system and the architecture tell."""
-
-    system: str
-    arch: str
-    name: str = "apple"
-
-    def read(self) -> Absent:
-        """Return why there is no Apple GPU in the machine."""
-        if (self.system, self.arch) != ("darwin", "arm64"):
-            return Absent(probe=self.name, reason="not a Mac with Apple silicon")
-        unread = "this version does not read Apple's GPU: planned as a CPU"
-        return Absent(probe=self.name, reason=f"{unread}; `--machine FILE` can describe it")
+def devices_of(vendor: str | None, sight: Sight) -> tuple[PciDevice, ...]:
+    """Return the display and accelerator devices of a vendor (None: of all), () where none."""
+    found = []
+    for address in sight.names(_BUS):
+        folder = f"{_BUS}/{address}"
+        kind = sight.text(f"{folder}/class").strip()
+        maker = sight.text(f"{folder}/vendor").strip().lower()
+        if kind.startswith(_CLASSES) and vendor in (None, maker):
+            device = sight.text(f"{folder}/device").strip().lower()
+            found.append(PciDevice(address=address, vendor=maker, device=device, kind=kind))
+    return tuple(found)

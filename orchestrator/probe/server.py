@@ -2,29 +2,46 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.machine import RuntimeKind, ServerSettings
+from orchestrator.machine import RuntimeKind, ServerSettings, Whereabouts
+from orchestrator.probe.forwards import FORWARDERS, forwards
 from orchestrator.probe.settings import settings_of
-from orchestrator.runtime.listener import is_here, listener_at
-from orchestrator.runtime.proc import PROC, account, comm, environ, kind_of, program, status
+from orchestrator.probe.sight import whole
+from orchestrator.runtime.listener import Listener, is_here, listener_at
+from orchestrator.runtime.proc import (
+    PROC,
+    account,
+    comm,
+    environ,
+    kind_of,
+    parent,
+    program,
+    read_text,
+    status,
+)
 from orchestrator.runtime.runner import Runner, runners_of
 from orchestrator.runtime.unit import SystemdUnit, systemd_unit
 
-# Programs that accept a connection for somebody elsewhere: a container, another host.
-_FORWARDERS = frozenset({
-    "docker-proxy", "rootlessport", "rootlesskit", "slirp4netns", "gvproxy", "conmon",
-    "pasta", "passt",  # codespell:ignore passt
-    "ssh", "sshd", "autossh", "kubectl", "socat", "nginx", "haproxy", "caddy", "traefik", "envoy",
-})  # fmt: skip
+# Control groups that container engines make, with the number or the name of the container.
+_CONTAINER = re.compile(
+    r"/(?:(?:docker|libpod|crio|cri-containerd)-|docker/)[0-9a-f]{12,}|/kubepods\S*"
+    r"|/lxc(?:\.payload)?[./]\S+"
+)
+# The last part of a control group's path, where a unit owns it. Whatever cron starts stays in
+# cron's, and a session's manager is no server's unit.
+_UNIT = re.compile(r"/(?!cron|user@)[^/\s]+\.service$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerProcess:
     """A server that runs on this machine. `same_namespaces` is None where that cannot be seen;
     `settings_known` says that its environment (or its unit's) could be read.
+
+    `uid` and `groups` decide which devices it may open: the groups with its primary one.
     """
 
     pid: int
@@ -35,6 +52,9 @@ class ServerProcess:
     settings_known: bool = False
     same_namespaces: bool | None = None
     runners: tuple[Runner, ...] = ()
+    where: Whereabouts = "process"
+    uid: int | None = None
+    groups: frozenset[int] | None = None
 
 
 def read_process(host_url: str, *, proc: Path = PROC) -> ServerProcess | None:
@@ -47,11 +67,12 @@ def read_process(host_url: str, *, proc: Path = PROC) -> ServerProcess | None:
     if found is None:
         return None
     if found.pid is not None:
-        return None if comm(found.pid, proc) in _FORWARDERS else _process(found.pid, proc, None)
+        elsewhere = comm(found.pid, proc) in FORWARDERS
+        return None if elsewhere else _process(found.pid, found, None, proc)
     # The unit's server is ours to name only if the port is the unit's.
     unit = systemd_unit(proc.parent)
     if unit and unit.main_pid and unit.port == found.port:
-        return _process(unit.main_pid, proc, unit)
+        return _process(unit.main_pid, found, unit, proc)
     return None
 
 
@@ -68,28 +89,47 @@ def is_local(
     return process is not None or not answers or not (proc / "net" / "tcp").exists()
 
 
-def _process(pid: int, proc: Path, unit: SystemdUnit | None) -> ServerProcess:
-    env: Mapping[str, str] | None = environ(pid, proc)
-    if env is None and (unit := unit or systemd_unit(proc.parent)) and unit.main_pid == pid:
-        env = unit.environment
-    user, home = account(pid, proc)
-    return ServerProcess(
-        pid=pid,
-        user=user or (unit.user if unit else None),
-        home=(env or {}).get("HOME") or home,
-        kind=kind_of(program(pid, proc)),
-        settings=settings_of(env or {}),
-        settings_known=env is not None,
-        same_namespaces=_same_namespaces(pid, proc),
-        runners=runners_of(pid, proc),
+def whereabouts(
+    host_url: str, process: ServerProcess | None, *, proc: Path = PROC
+) -> Whereabouts | None:
+    """Return where a server runs, by its process or by who forwards its port; None: unknown."""
+    if process:
+        return process.where
+    if not is_here(host_url):
+        return "remote"
+    found = listener_at(host_url, proc)
+    if found is None:
+        return None
+    if found.pid is not None:
+        return FORWARDERS.get(comm(found.pid, proc))
+    # Docker's proxies are root's, so their sockets are hidden from most users.
+    return "container" if any(each.port == found.port for each in forwards(proc)) else None
+
+
+def where_runs(
+    pid: int, env: Mapping[str, str] | None, *, same_namespaces: bool | None, proc: Path = PROC
+) -> Whereabouts:
+    """Return how a process of this box runs, as far as /proc tells; `env` None: it is hidden."""
+    if same_namespaces is False or _container(str(pid), proc) not in (
+        None,
+        _container("self", proc),
+    ):
+        return "container"
+    # systemd names the process that it starts itself; a child inherits the number of another.
+    if told := (env or {}).get("SYSTEMD_EXEC_PID"):
+        return "systemd" if told == str(pid) else "process"
+    mother = whole(parent(pid, proc)) or 0
+    by_systemd = comm(mother, proc) == "systemd" and _UNIT.search(
+        _groups_of_control(str(pid), proc)
     )
+    return "systemd" if by_systemd else "process"
 
 
-def _same_namespaces(pid: int, proc: Path) -> bool | None:
+def sees_our_files(pid: int, proc: Path = PROC) -> bool | None:
     """Say whether a process sees the processes and files that we see: it is in no other container.
 
     Its root is compared, not its mount namespace: systemd gives hardened units one of their own
-    that still shows the host's files.
+    that still shows the host's files. None: that cannot be seen.
     """
     depth = [len(status(p, proc).get("NSpid", "").split()) for p in (pid, os.getpid())]
     if all(depth) and depth[0] != depth[1]:
@@ -98,3 +138,48 @@ def _same_namespaces(pid: int, proc: Path) -> bool | None:
         theirs = (proc / str(pid) / "root").stat()
         return os.path.samestat(theirs, Path("/").stat())
     return None
+
+
+def _process(pid: int, found: Listener, unit: SystemdUnit | None, proc: Path) -> ServerProcess:
+    env: Mapping[str, str] | None = environ(pid, proc)
+    own, same = env, sees_our_files(pid, proc)
+    if env is None and (unit := unit or systemd_unit(proc.parent)) and unit.main_pid == pid:
+        env = unit.environment
+    user, home = account(pid, proc)
+    uid, groups = _rights(pid, proc)
+    is_units = unit is not None and unit.main_pid == pid
+    return ServerProcess(
+        pid=pid,
+        user=user or (unit.user if unit else None),
+        home=(env or {}).get("HOME") or home,
+        kind=kind_of(program(pid, proc)),
+        # The socket knows better than a variable, which may be hidden or no address at all.
+        settings=replace(settings_of(env or {}), listens_everywhere=found.address.is_unspecified),
+        settings_known=env is not None,
+        same_namespaces=same,
+        runners=runners_of(pid, proc),
+        where="systemd" if is_units else where_runs(pid, own, same_namespaces=same, proc=proc),
+        uid=uid,
+        groups=groups,
+    )
+
+
+def _rights(pid: int, proc: Path) -> tuple[int | None, frozenset[int] | None]:
+    """Return the effective user, and all groups, by their numbers; None: hidden."""
+    said = status(pid, proc)
+    ids = [said.get(name, "").split()[1:2] for name in ("Uid", "Gid")]
+    uid, gid = (whole(each[0]) if each else None for each in ids)
+    if gid is None or "Groups" not in said:
+        return uid, None
+    more = (whole(each) for each in said["Groups"].split())
+    return uid, frozenset({gid, *(each for each in more if each is not None)})
+
+
+def _container(pid: str, proc: Path) -> str | None:
+    """Return what names the container of a process; None: it is in none."""
+    found = _CONTAINER.search(_groups_of_control(pid, proc))
+    return found[0] if found else None
+
+
+def _groups_of_control(pid: str, proc: Path) -> str:
+    return read_text(f"{proc}/{pid}/cgroup")

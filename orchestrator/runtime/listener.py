@@ -48,8 +48,8 @@ def listener_at(url: str, proc: Path = PROC) -> Listener | None:
     name, port = _target(url)
     accepting = _accepting(name)
     public = (proc / "net" / "tcp").exists()
-    found = _listening(proc, port) if public else _told_by_psutil(port)
-    at = [each for each in found if each.address in accepting]
+    found = listening(proc) if public else _told_by_psutil(port)
+    at = [each for each in found if each.port == port and each.address in accepting]
     best = min(at, key=lambda each: accepting.index(each.address), default=None)
     if best is None or not public:
         return best
@@ -89,16 +89,24 @@ def _accepting(name: str) -> Sequence[Address]:
     return (wanted, *_EVERYWHERE) if wanted.version == 4 else (wanted, _EVERYWHERE[1])
 
 
-def _listening(proc: Path, port: int) -> Iterator[Listener]:
+def listening(proc: Path) -> Iterator[Listener]:
+    """Yield the sockets that accept connections, owners unsaid, in the network of `proc`.
+
+    /proc/PID is a `proc` as well: it has the sockets that this process could reach.
+    """
     for table in ("tcp", "tcp6"):
         for line in read_text(proc / "net" / table).splitlines()[1:]:
             fields = line.split()
             if len(fields) < 10 or fields[3] != _LISTEN:
                 continue
             address, _, number = fields[1].rpartition(":")
-            if int(number, 16) == port:
-                uid, inode = int(fields[7]), fields[9]
-                yield Listener(address=_address(address), port=port, uid=uid, inode=inode)
+            with contextlib.suppress(ValueError):  # no line of a kernel's
+                yield Listener(
+                    address=_address(address),
+                    port=int(number, 16),
+                    uid=int(fields[7]),
+                    inode=fields[9],
+                )
 
 
 def _told_by_psutil(port: int) -> Iterator[Listener]:
@@ -122,11 +130,11 @@ def _address(text: str) -> Address:
 
 def _owner(inode: str, proc: Path) -> int | None:
     target = f"socket:[{inode}]"
-    owners = (pid for pid in processes(proc) if target in (_open_files(pid, proc) or ()))
+    owners = (pid for pid in processes(proc) if target in (open_files(pid, proc) or ()))
     return next(owners, None)
 
 
-def _open_files(pid: int, proc: Path) -> set[str] | None:
+def open_files(pid: int, proc: Path) -> set[str] | None:
     """Return what the descriptors of a process lead to; None: not ours to see."""
     folder = f"{proc}/{pid}/fd"  # thousands of them: a Path each would take most of the time
     found = set()
@@ -151,6 +159,6 @@ def _ollama_of(uid: int, proc: Path) -> int | None:
         if "ollama" not in comm(pid, proc):
             break
         owner = status(pid, proc).get("Uid", "").split()[1:2]
-        if owner == [str(uid)] and "serve" in command(pid, proc) and _open_files(pid, proc) is None:
+        if owner == [str(uid)] and "serve" in command(pid, proc) and open_files(pid, proc) is None:
             found.append(pid)
     return found[0] if len(found) == 1 else None

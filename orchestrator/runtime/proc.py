@@ -16,36 +16,52 @@ from orchestrator.runtime import pins
 PROC = Path("/proc")
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | str) -> str:
     """Return a small kernel file as text, "" where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        # Thousands of them a look: no Path of each, and no layer of buffers and newlines.
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
 
 
+def pids(proc: Path = PROC) -> list[int]:
+    """Return the pids that we see in their order; [] where the kernel has no /proc."""
+    with contextlib.suppress(OSError):
+        names = os.listdir(proc)  # noqa: PTH208
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return []
+
+
 def processes(proc: Path = PROC) -> list[int]:
     """Return all pids that we see, those of programs named like Ollama first."""
-    with contextlib.suppress(OSError):
-        pids = [int(name) for name in os.listdir(proc) if name.isdigit()]  # noqa: PTH208
-        return sorted(pids, key=lambda pid: ("ollama" not in comm(pid, proc), pid))
-    return []
+    return sorted(pids(proc), key=lambda pid: ("ollama" not in comm(pid, proc), pid))
 
 
 def comm(pid: int, proc: Path = PROC) -> str:
     """Return the short name of a process, "" where it is gone."""
-    return read_text(proc / str(pid) / "comm").strip()
+    return read_text(f"{proc}/{pid}/comm").strip()
 
 
 def status(pid: int, proc: Path = PROC) -> dict[str, str]:
     """Return the fields of /proc/PID/status: world-readable."""
-    rows = (line.partition(":") for line in read_text(proc / str(pid) / "status").splitlines())
+    rows = (line.partition(":") for line in read_text(f"{proc}/{pid}/status").splitlines())
     return {key: value.strip() for key, _, value in rows}
+
+
+def parent(pid: int, proc: Path = PROC) -> str:
+    """Return the pid of a process's parent, "" where it is gone.
+
+    A fifth of what status takes, for whoever asks it of every process.
+    """
+    text = "\n" + read_text(f"{proc}/{pid}/status")
+    return text.partition("\nPPid:")[2].partition("\n")[0].strip()
 
 
 def command(pid: int, proc: Path = PROC) -> list[str]:
     """Return the command line of a process, [""] where it is gone."""
-    return read_text(proc / str(pid) / "cmdline").rstrip("\0").split("\0")
+    return read_text(f"{proc}/{pid}/cmdline").rstrip("\0").split("\0")
 
 
 def environ(pid: int, proc: Path = PROC) -> dict[str, str] | None:
@@ -80,6 +96,8 @@ def account(pid: int, proc: Path = PROC) -> tuple[str | None, str | None]:
         entry = pwd.getpwuid(int(numbers[1]))
     except KeyError:  # a container's user without an account
         return str(numbers[1]), None
+    except (ValueError, OverflowError):  # no line of a kernel's
+        return None, None
     return entry.pw_name, entry.pw_dir
 
 

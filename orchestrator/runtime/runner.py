@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePath
 
-from orchestrator.runtime.proc import PROC, command, processes, status
+from orchestrator.runtime.proc import PROC, command, parent, pids, status
 from orchestrator.units import KIB
 
 # The long names are `ollama runner`'s, up to 0.24; the short ones `llama-server`'s, since then.
@@ -46,12 +46,12 @@ class Runner:
 
 def runners_of(server: int, proc: Path = PROC) -> tuple[Runner, ...]:
     """Return the runners that descend from a server; () where the kernel has no /proc."""
-    facts = {pid: status(pid, proc) for pid in processes(proc)}
     found = []
-    for pid in _descendants(server, {pid: each.get("PPid") for pid, each in facts.items()}):
+    for pid in _descendants(server, {pid: parent(pid, proc) for pid in pids(proc)}):
         arguments = command(pid, proc)
         if model := model_path(arguments):
-            rss, peak = (_bytes(facts[pid].get(name)) for name in ("VmRSS", "VmHWM"))
+            facts = status(pid, proc)
+            rss, peak = (_bytes(facts.get(name)) for name in ("VmRSS", "VmHWM"))
             found.append(
                 Runner(
                     pid=pid,
@@ -83,7 +83,7 @@ def model_path(arguments: Sequence[str]) -> str | None:
     return _value(arguments, flags)
 
 
-def _descendants(pid: int, parents: Mapping[int, str | None]) -> list[int]:
+def _descendants(pid: int, parents: Mapping[int, str]) -> list[int]:
     children = [child for child, parent in parents.items() if parent == str(pid)]
     rest = {child: parent for child, parent in parents.items() if child not in children}
     return children + [each for child in children for each in _descendants(child, rest)]
@@ -100,9 +100,10 @@ def _value(arguments: Sequence[str], flags: Sequence[str]) -> str | None:
 
 def _number(arguments: Sequence[str], flags: Sequence[str]) -> int | None:
     text = _value(arguments, flags) or ""
-    return int(text) if text.isdecimal() else None
+    # Anybody may start a program under that name: int() refuses thousands of digits.
+    return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def _bytes(text: str | None) -> int | None:
     number = (text or "").split(" ")[0]
-    return int(number) * KIB if number.isdecimal() else None
+    return int(number) * KIB if number.isdecimal() and len(number) < 20 else None

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from orchestrator.runtime.proc import PROC, account, command, processes, status
+from orchestrator.runtime.proc import PROC, account, command, parent, pids, status
 from orchestrator.runtime.runner import is_runner, model_path
 
 _KILL_S = 5.0
@@ -34,7 +34,7 @@ def strays(store: Path | None, proc: Path = PROC) -> tuple[Stray, ...]:
     under the same path, are left out.
     """
     found = []
-    for pid in processes(proc):
+    for pid in pids(proc):
         path = _blob(command(pid, proc))
         if path is None or not _below(path, store) or _contained(pid, proc):
             continue
@@ -91,9 +91,10 @@ def _owned(pid: int, proc: Path) -> bool:
     The kernel gives the children of a dead process to pid 1 or to another ancestor, so a server
     that was started again, at whatever number, is never one.
     """
-    parent = status(pid, proc).get("PPid", "0")
-    while parent.isdecimal() and int(parent) > 0:
-        if {"serve", "start"} & set(command(int(parent), proc)[1:]):  # one and the same to Ollama
+    above, passed = parent(pid, proc), {"", "0"}
+    while above not in passed and above.isdecimal() and len(above) < 20:
+        if {"serve", "start"} & set(command(int(above), proc)[1:]):  # one and the same to Ollama
             return True
-        parent = status(int(parent), proc).get("PPid", "0")
+        passed.add(above)  # a number that went to another process in between may lead in a circle
+        above = parent(int(above), proc)
     return False

@@ -100,6 +100,16 @@ class Server:
             return None
         return shown.blob if shown else None
 
+    def blob_path(self, name: str) -> str | None:
+        """Return where the server has a model's weights, a path of its own machine; None: untold.
+
+        It reveals the store of a server whose environment is hidden.
+        """
+        with contextlib.suppress(ServerRefused, ServerUnreachable, InvalidInput):
+            shown = self.show(name)
+            return shown.blob_path if shown else None
+        return None
+
     def chat_completion(self, name: str, text: str, *, max_tokens: int, timeout_s: float) -> str:
         """Return the answer of /v1/chat/completions, as a client of the alias would get it."""
         body = {

@@ -9,7 +9,7 @@ from orchestrator.gguf.facts import architecture, parameters, weights
 from orchestrator.gguf.types import Tensor
 from orchestrator.model import Architecture, Weights
 
-_FROM = re.compile(r"^FROM .*sha256-([0-9a-f]{64})\s*$", re.MULTILINE)
+_FROM = re.compile(r"^FROM (.*sha256-([0-9a-f]{64}))\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,13 +44,17 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """The true header, as the server read it; `blob` is the digest of the weights' file."""
+    """The true header, as the server read it; `blob` is the digest of the weights' file.
+
+    `blob_path` is where the server has that file, on its own machine.
+    """
 
     architecture: Architecture
     weights: Weights
     quantization: str
     parameters_total: int
     blob: str | None
+    blob_path: str | None = None
 
     @classmethod
     def from_json(cls, answer: dict[str, Any]) -> Self:
@@ -66,5 +70,6 @@ class Shown:
             weights=weights(tensors, shape.block_count),
             quantization=(answer.get("details") or {}).get("quantization_level") or "unknown",
             parameters_total=parameters(tensors),
-            blob=f"sha256:{blob[1]}" if blob else None,
+            blob=f"sha256:{blob[2]}" if blob else None,
+            blob_path=blob[1].strip() if blob else None,
         )

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.machine import Machine
+from orchestrator.machine import Disk, Machine
 from orchestrator.model import Target
 from orchestrator.placement import Load, Placement
 from orchestrator.speed.constants import POOLED, constants
@@ -23,9 +23,10 @@ Range = tuple[float, float, float]
 _BATCH = 512  # tokens of one prefill step, for which the weights are read once
 _PREFILL_TO_DECODE = 20  # where the sheet has no arithmetic peak
 _PREFILL_SPREAD = 2.0
-# Bytes a second: page cache, what cold loads of real servers show, a hard disk. The machine's
-# document does not say which disk it is, so the range spans them.
-_LOAD_BYTES_PER_S = (4.0e9, 0.45e9, 0.15e9)
+# Bytes a second: page cache, what cold loads of real servers show, a hard disk.
+_CACHED_BYTES_PER_S, _USUAL_BYTES_PER_S, _HDD_BYTES_PER_S = 4.0e9, 0.45e9, 0.15e9
+# What a measured rate or a hard disk keeps of its rate when somebody else reads too.
+_SHARED = 0.6
 _START_S = (0.4, 0.4, 1.0)
 
 
@@ -88,16 +89,22 @@ def predict(target: Target, load: Load, placement: Placement, machine: Machine) 
     return Speed(
         decode_tps=(1 / (full * spread), 1 / likely, spread / likely),
         prefill_tps=(prefill / prefill_spread, prefill, prefill * prefill_spread),
-        load_s=_load_s(target.file_bytes),
+        load_s=_load_s(target.file_bytes, machine.disk),
         basis=" + ".join(dict.fromkeys(p.basis for p in parts)),
     )
 
 
-def _load_s(size: int) -> Range:
-    best, usual, worst = (
-        size / rate + start for rate, start in zip(_LOAD_BYTES_PER_S, _START_S, strict=True)
-    )
+def _load_s(size: int, disk: Disk) -> Range:
+    rates = _read_rates(disk)
+    best, usual, worst = (size / rate + start for rate, start in zip(rates, _START_S, strict=True))
     return best, usual, worst
+
+
+def _read_rates(disk: Disk) -> Range:
+    """Return bytes a second: out of the page cache, usual, worst. An unknown disk may be any."""
+    if known := disk.read_bytes_per_s or (_HDD_BYTES_PER_S if disk.kind == "hdd" else None):
+        return max(_CACHED_BYTES_PER_S, known), known, known * _SHARED
+    return _CACHED_BYTES_PER_S, _USUAL_BYTES_PER_S, _HDD_BYTES_PER_S
 
 
 def _mixed(weighted: list[tuple[float, float]]) -> float:

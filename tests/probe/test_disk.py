@@ -1,13 +1,20 @@
 import os
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.machine import Disk, ServerSettings
+from orchestrator.machine import Disk, ServerSettings, Volume
 from orchestrator.probe.disk import SERVICE_STORE, model_store, read_disk
 from orchestrator.probe.server import ServerProcess
+from orchestrator.probe.sight import Sight
 from orchestrator.runtime.unit import SystemdUnit
+from orchestrator.units import GIB, MIB
+from tests.probe.boxes import Box
+
+RYZEN = Path(__file__).parents[1] / "captured" / "ryzen-5950x"
+BLOB = f"/big/models/blobs/sha256-{'0a' * 32}"
 
 
 def server(models: str | None = None, **facts: Any) -> ServerProcess:
@@ -59,6 +66,38 @@ def test_the_store_that_the_server_uses(
     assert model_store(process, unit, OURS) == (None if store is None else Path(store))
 
 
+@pytest.mark.parametrize(
+    ("process", "unit", "revealed", "store"),
+    [
+        pytest.param(server(), None, BLOB, "/big/models", id="before-its-home"),
+        pytest.param(
+            server(home=None),
+            SystemdUnit(main_pid=7, user="ollama"),
+            BLOB,
+            "/big/models",
+            id="before-the-installers",
+        ),
+        pytest.param(None, None, BLOB, "/big/models", id="before-ours"),
+        pytest.param(server("/srv"), None, BLOB, "/srv", id="after-its-environment"),
+        pytest.param(server(), UNIT, BLOB, "/unit", id="after-its-unit"),
+        pytest.param(server(same_namespaces=False), None, BLOB, None, id="of-a-container"),
+        pytest.param(
+            server(), None, "C:\\m\\blobs\\sha256-1", "/home/ann/.ollama/models", id="not-of-here"
+        ),
+        pytest.param(server(), None, "/m/x.gguf", "/home/ann/.ollama/models", id="no-blob"),
+        pytest.param(
+            server(), None, "m/blobs/sha256-1", "/home/ann/.ollama/models", id="below-nothing"
+        ),
+        pytest.param(server(), None, "", "/home/ann/.ollama/models", id="empty"),
+    ],
+)
+def test_the_path_of_a_blob_reveals_the_store(
+    process: ServerProcess | None, unit: SystemdUnit | None, revealed: str, store: str | None
+) -> None:
+    found = model_store(process, unit, OURS, revealed=revealed)
+    assert found == (None if store is None else Path(store))
+
+
 def test_without_any_setting_the_store_is_below_home() -> None:
     assert model_store(None, None, {"HOME": "/home/me"}) == Path("/home/me/.ollama/models")
 
@@ -84,5 +123,92 @@ def test_links_are_resolved(tmp_path: Path) -> None:
     assert read_disk(tmp_path / "link" / "m").model_store == str(tmp_path / "real" / "m")
 
 
+def test_links_that_lead_in_a_circle_lead_to_no_room(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    disk = read_disk(tmp_path / "a" / "models")
+    assert (disk.model_store, disk.free_bytes) == (str(tmp_path / "a" / "models"), None)
+
+
 def test_an_unknown_store_has_unknown_room() -> None:
     assert read_disk(None) == Disk(model_store=None, free_bytes=None)
+
+
+def test_interrupted_downloads_are_counted_by_their_blocks(tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs"
+    assert read_disk(tmp_path).partial_bytes == 0
+    blobs.mkdir()
+    assert read_disk(tmp_path).partial_bytes == 0
+    with (blobs / "sha256-1-partial").open("wb") as file:
+        file.write(os.urandom(MIB))
+        file.truncate(3 * GIB)  # the server makes it as long as the blob at once
+    (blobs / "sha256-1-partial-0").write_text("{}")
+    (blobs / "sha256-2").write_bytes(os.urandom(4 * MIB))
+    os.sync()
+    taken = read_disk(tmp_path).partial_bytes
+    assert taken
+    assert MIB <= taken < 2 * MIB
+
+
+def test_a_store_whose_blobs_cannot_be_listed_has_unknown_partials(tmp_path: Path) -> None:
+    (tmp_path / "blobs").write_text("no folder")  # root may list every folder
+    assert read_disk(tmp_path).partial_bytes is None
+
+
+def test_a_store_on_the_slow_disk_is_told_beside_the_fast_one() -> None:
+    disk = read_disk(Path("/srv/ollama/models"), Sight(RYZEN))
+    assert disk == Disk(
+        model_store="/srv/ollama/models",
+        free_bytes=1613758464 * 4096,
+        kind="hdd",
+        filesystem="ext4",
+        read_only=False,
+        free_inodes=244101233,
+        partial_bytes=3 * GIB,
+        others=(
+            Volume(mount="/data", kind="nvme", filesystem="ext4", free_bytes=146800640 * 4096),
+            Volume(mount="/", kind="nvme", filesystem="ext4", free_bytes=27262976 * 4096),
+        ),
+    )
+
+
+def test_a_store_that_the_captured_box_does_not_have_is_measured_at_its_mount() -> None:
+    disk = read_disk(Path("/data/new"), Sight(RYZEN))
+    assert (disk.model_store, disk.kind) == ("/data/new", "nvme")
+    assert disk.free_bytes == 146800640 * 4096
+    assert [each.mount for each in disk.others] == ["/srv", "/"]
+
+
+def test_what_was_read_here_is_read_again_out_of_a_captured_box(tmp_path: Path) -> None:
+    store = tmp_path / "models"
+    (store / "blobs").mkdir(parents=True)
+    (store / "blobs" / "sha256-1-partial").write_bytes(os.urandom(MIB))
+    os.sync()
+    seen: dict[str, str] = {}
+    here = read_disk(store, Sight(seen=seen))
+    box = Box(tmp_path / "box")
+    for key, said in seen.items():
+        if key.startswith("$ "):
+            box.answer(key[2:], said)
+        elif key.startswith("-> "):
+            box.link(key[3:], said)
+        else:
+            box.file(key, said)
+    assert read_disk(store, box.sight) == here
+
+
+def test_a_store_in_memory_is_told_as_one() -> None:
+    disk = read_disk(Path("/dev/shm/models"))
+    if disk.filesystem != "tmpfs":
+        pytest.skip("this box has no tmpfs at /dev/shm")
+    assert disk.kind == "memory"
+    assert disk.free_bytes
+
+
+def test_random_answers_never_make_it_raise(tmp_path: Path) -> None:
+    chance, box = random.Random(5), Box(tmp_path)
+    box.file("/proc/self/mountinfo", "30 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    for _ in range(200):
+        for key in ("resolved /m", "statvfs /m", "statvfs /", "partials /m"):
+            box.answer(key, chance.randbytes(chance.randrange(40)))
+        read_disk(Path("/m"), box.sight)

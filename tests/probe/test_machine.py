@@ -46,10 +46,27 @@ def test_the_document_keeps_its_schema() -> None:
 
 
 def test_every_probe_answers_for_its_vendor() -> None:
-    assert [p.name for p in default_probes()] == ["nvidia", "amd", "intel", "apple", "ascend"]
+    names = ["nvidia", "amd", "intel", "apple", "ascend", "other"]
+    assert [p.name for p in default_probes()] == names
     for probe in default_probes():
         found = probe.read()
         assert isinstance(found, tuple) or found.probe == probe.name
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A probe with a fault."""
+
+    name: str = "amd"
+
+    def read(self) -> Absent:
+        raise KeyError("gfx")
+
+
+def test_a_fault_with_one_vendor_hides_no_other() -> None:
+    machine = read_machine(host_url=NOBODY, server=None, now=NOW, probes=(Broken(), Fixed((CARD,))))
+    assert [a.name for a in machine.accelerators] == [CARD.name]
+    assert "KeyError: 'gfx'" in machine.absent[0].reason
 
 
 def test_accelerators_are_judged_and_absences_kept() -> None:
@@ -85,7 +102,8 @@ def test_a_machine_without_a_driver_is_read_in_a_blink() -> None:
     started = time.perf_counter()
     for _ in range(5):
         read_machine(host_url=NOBODY, server=None, now=NOW)
-    assert (time.perf_counter() - started) / 5 < 0.06
+    # A third of what `deploy probe` may take, times three for a busy box.
+    assert (time.perf_counter() - started) / 5 < 0.35
 
 
 def resident(pid: int) -> int:

@@ -1,12 +1,24 @@
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.machine import Memory
 from orchestrator.probe.memory import read_memory
+from orchestrator.probe.sight import Sight
+from tests.probe.boxes import Box
+from tests.real.cgroup import LimitedGroup, limited_group
+from tests.real.server import bare_environment, free_port
 
 MIB = 2**20
 GIB = 2**30
+RYZEN = Path(__file__).parents[1] / "captured" / "ryzen-5950x"
+REPOSITORY = Path(__file__).parents[2]
 MEMINFO = "MemTotal:       33554432 kB\nMemFree: 1024 kB\nMemAvailable:   16777216 kB\n"
 V2 = "35 23 0:30 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (
@@ -16,61 +28,77 @@ V1 = (
 )
 HYBRID = V1 + "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
 V1_UNLIMITED = 9223372036854771712
+ARCSTATS = """13 1 0x01 123 33456 5634553424 1928374655
+name                            type data
+hits                            4    123456
+c_min                           4    2147483648
+size                            4    10737418240
+"""
+VM_STAT = """Mach Virtual Memory Statistics: (page size of 16384 bytes)
+Pages free:                               65536.
+Pages active:                            400000.
+Pages inactive:                          131072.
+Pages speculative:                        32768.
+Pages throttled:                              0.
+Pages wired down:                        200000.
+Pages purgeable:                          32768.
+"Translation faults":                 123456789.
+"""
 
 
-class Box:
-    """A captured machine, written out again."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.file("proc/meminfo", MEMINFO)
-
-    def file(self, name: str, text: object) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text}")
+class MemoryBox(Box):
+    """A captured box with its memory and its control groups."""
 
     def cgroup(self, mounts: str, path: str, pid: int | str = "self") -> None:
-        self.file("proc/self/mountinfo", mounts)
-        self.file(f"proc/{pid}/cgroup", path)
+        self.file("/proc/self/mountinfo", mounts)
+        self.file(f"/proc/{pid}/cgroup", path)
 
     def v2(self, path: str, limit: object, current: int = 0, stat: str = "") -> None:
-        folder = f"sys/fs/cgroup/{path}"
+        folder = f"/sys/fs/cgroup/{path}"
         self.file(f"{folder}/memory.max", f"{limit}\n")
         self.file(f"{folder}/memory.current", f"{current}\n")
         self.file(f"{folder}/memory.stat", stat)
 
     def v1(self, path: str, limit: int, usage: int = 0, stat: str = "") -> None:
-        folder = f"sys/fs/cgroup/memory/{path}"
+        folder = f"/sys/fs/cgroup/memory/{path}"
         self.file(f"{folder}/memory.limit_in_bytes", f"{limit}\n")
         self.file(f"{folder}/memory.usage_in_bytes", f"{usage}\n")
         self.file(f"{folder}/memory.stat", stat)
 
     def read(self, pid: int | None = None) -> Memory:
-        return read_memory(pid, self.root)
+        return read_memory(pid, self.sight)
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return Box(tmp_path)
+def box(tmp_path: Path) -> MemoryBox:
+    box = MemoryBox(tmp_path / "box")
+    box.answer("uname", "Linux x86_64")
+    box.file("/proc/meminfo", MEMINFO)
+    return box
 
 
-def test_without_groups_the_host_is_the_limit(box: Box) -> None:
+def test_without_groups_the_host_is_the_limit(box: MemoryBox) -> None:
     assert box.read() == Memory(total_bytes=32 * GIB, available_bytes=16 * GIB)
 
 
-def test_a_kernel_without_memavailable_is_estimated(box: Box) -> None:
-    box.file("proc/meminfo", "MemTotal: 4096 kB\nMemFree: 1024 kB\nBuffers: 1 kB\nCached: 512 kB\n")
-    assert box.read().available_bytes == (1024 + 1 + 512) * 1024
+def test_a_kernel_without_memavailable_is_estimated(box: MemoryBox) -> None:
+    box.file("/proc/meminfo", "MemTotal: 4096 kB\nMemFree: 1024 kB\nBuffers: 1 kB\nCached: 8 kB\n")
+    assert box.read().available_bytes == (1024 + 1 + 8) * 1024
 
 
-def test_v2_unlimited(box: Box) -> None:
+def test_a_negative_total_is_no_total(box: MemoryBox) -> None:
+    box.file("/proc/meminfo", "MemTotal: -4096 kB\nMemAvailable: 8 kB\n")
+    box.answer("memory", f"{8 * GIB} {3 * GIB}")
+    assert box.read() == Memory(total_bytes=8 * GIB, available_bytes=3 * GIB)
+
+
+def test_v2_unlimited(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/system.slice/ollama.service\n")
     box.v2("system.slice/ollama.service", "max", 5 * GIB)
     assert box.read().limit_bytes is None
 
 
-def test_v2_page_cache_is_not_used_memory(box: Box) -> None:
+def test_v2_page_cache_is_not_used_memory(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/user.slice\n")
     stat = f"inactive_file {2 * GIB}\nactive_file {GIB}\nslab_reclaimable {GIB // 4}\nanon 1\n"
     box.v2("user.slice", 8 * GIB, 5 * GIB, stat)
@@ -78,80 +106,137 @@ def test_v2_page_cache_is_not_used_memory(box: Box) -> None:
     assert box.read().limit_bytes == 8 * GIB - (5 * GIB - 2 * GIB - GIB // 2 - GIB // 4)
 
 
-def test_v2_a_cache_larger_than_the_counter_leaves_the_limit(box: Box) -> None:
+def test_v2_a_cache_larger_than_the_counter_leaves_the_limit(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/a\n")
     box.v2("a", GIB, MIB, f"inactive_file {2 * MIB}\n")
     assert box.read().limit_bytes == GIB
 
 
-def test_v2_above_the_limit_leaves_nothing(box: Box) -> None:
+def test_v2_above_the_limit_leaves_nothing(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/a\n")
     box.v2("a", GIB, 2 * GIB)
     assert box.read().limit_bytes == 0
 
 
-def test_v2_high_binds_as_max_does(box: Box) -> None:
+def test_v2_a_negative_limit_is_none(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/a\n")
-    box.v2("a", 8 * GIB, GIB)
-    box.file("sys/fs/cgroup/a/memory.high", 4 * GIB)
-    assert box.read().limit_bytes == 3 * GIB
+    box.v2("a", -7)
+    assert box.read().limit_bytes is None
+
+
+def test_v2_swap_that_a_group_may_use_is_no_room(box: MemoryBox) -> None:
+    box.cgroup(V2, "0::/a\n")
+    box.v2("a", GIB, GIB // 2)
+    box.file("/sys/fs/cgroup/a/memory.swap.max", 8 * GIB)
+    assert box.read().limit_bytes == GIB // 2
+
+
+@pytest.mark.parametrize(
+    ("most", "high"), [("8589934592", 4 * GIB), ("max", 4 * GIB), (f"{4 * GIB}", 8 * GIB)]
+)
+def test_v2_a_unit_of_systemd_is_bound_by_the_lower_of_memorymax_and_memoryhigh(
+    box: MemoryBox, most: str, high: int
+) -> None:
+    box.cgroup(V2, "0::/system.slice/ollama.service\n", pid=812)
+    box.v2("system.slice/ollama.service", most, GIB)
+    box.file("/sys/fs/cgroup/system.slice/ollama.service/memory.high", high)
+    assert box.read(812).limit_bytes == 3 * GIB
 
 
 @pytest.mark.parametrize("tightest", ["a", "a/b", "a/b/c"])
-def test_v2_the_tightest_ancestor_binds(box: Box, tightest: str) -> None:
+def test_v2_the_tightest_ancestor_binds(box: MemoryBox, tightest: str) -> None:
     box.cgroup(V2, "0::/a/b/c\n")
     for path in ("a", "a/b", "a/b/c"):
         box.v2(path, 2 * GIB if path == tightest else "max", GIB)
     assert box.read().limit_bytes == GIB
 
 
-def test_v2_a_limit_with_much_in_use_is_tighter_than_a_lower_one(box: Box) -> None:
+def test_v2_a_limit_with_much_in_use_is_tighter_than_a_lower_one(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/a/b\n")
     box.v2("a", 8 * GIB, 7 * GIB + GIB // 2)
     box.v2("a/b", 4 * GIB, GIB)
     assert box.read().limit_bytes == GIB // 2
 
 
-def test_v2_in_a_container_with_a_private_namespace(box: Box) -> None:
-    box.cgroup(V2, "0::/\n")
-    box.v2("", 4 * GIB, GIB)
-    assert box.read().limit_bytes == 3 * GIB
-
-
-@pytest.mark.parametrize("path", ["/docker/0f3a", "/../../system.slice/ollama.service"])
-def test_v2_a_path_that_is_not_below_the_mount_means_its_root(box: Box, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/", id="docker-with-a-private-namespace"),
+        pytest.param("/docker/0f3a", id="docker-with-the-hosts-namespace"),
+        pytest.param("/../..", id="moved-out-of-its-namespace"),
+        pytest.param("/../../system.slice/ollama.service", id="a-process-of-the-host"),
+        pytest.param("/.lxc", id="lxc"),
+    ],
+)
+def test_v2_in_a_container_the_root_of_the_mount_binds(box: MemoryBox, path: str) -> None:
     box.cgroup(V2, f"0::{path}\n")
     box.v2("", 4 * GIB, GIB)
     assert box.read().limit_bytes == 3 * GIB
 
 
-def test_v2_a_mount_of_a_part_of_the_tree(box: Box) -> None:
+def test_v2_a_mount_of_a_part_of_the_tree(box: MemoryBox) -> None:
     box.cgroup(V2.replace(" / /sys", " /docker/0f3a /sys"), "0::/docker/0f3a/sub\n")
     box.v2("", "max")
     box.v2("sub", 4 * GIB, GIB)
     assert box.read().limit_bytes == 3 * GIB
 
 
-def test_v1_unlimited(box: Box) -> None:
+def test_podman_without_root_is_bound_below_the_users_slice(box: MemoryBox) -> None:
+    scope = "user.slice/user-1000.slice/user@1000.service/user.slice/libpod-0f3a.scope"
+    box.cgroup(V2, f"0::/{scope}/container\n", pid=4711)
+    box.v2("user.slice/user-1000.slice", 16 * GIB, 2 * GIB)
+    box.v2(scope, 4 * GIB, GIB)
+    box.v2(f"{scope}/container", "max", GIB)
+    assert box.read(4711).limit_bytes == 3 * GIB
+
+
+def test_a_burstable_pod_without_a_limit_shares_what_the_node_gives_its_pods(
+    box: MemoryBox,
+) -> None:
+    pods = "kubepods.slice/kubepods-burstable.slice"
+    pod = f"{pods}/kubepods-burstable-pod1f.slice"
+    box.cgroup(V2, f"0::/{pod}/cri-containerd-0f3a.scope\n", pid=4711)
+    box.v2("kubepods.slice", 30 * GIB, 10 * GIB)
+    for path in (pods, pod, f"{pod}/cri-containerd-0f3a.scope"):
+        box.v2(path, "max", GIB)
+    assert box.read(4711).limit_bytes == 20 * GIB
+
+
+def test_a_pod_is_bound_by_its_container_or_the_pod(box: MemoryBox) -> None:
+    pod = "kubepods.slice/kubepods-pod1f.slice"
+    box.cgroup(V2, f"0::/{pod}/cri-containerd-0f3a.scope\n", pid=4711)
+    box.v2("kubepods.slice", 30 * GIB, 10 * GIB)
+    box.v2(pod, 6 * GIB, 5 * GIB)
+    box.v2(f"{pod}/cri-containerd-0f3a.scope", 4 * GIB, GIB)
+    assert box.read(4711).limit_bytes == GIB
+
+
+def test_v1_unlimited(box: MemoryBox) -> None:
     box.cgroup(V1, "4:memory:/a\n2:cpu,cpuacct:/\n")
     box.v1("a", V1_UNLIMITED, 5 * GIB, f"hierarchical_memory_limit {V1_UNLIMITED}\n")
     assert box.read().limit_bytes is None
 
 
-def test_v1_counts_the_cache_of_the_whole_subtree(box: Box) -> None:
+def test_v1_counts_the_cache_of_the_whole_subtree(box: MemoryBox) -> None:
     box.cgroup(V1, "4:memory:/a\n")
     stat = f"inactive_file 1\ntotal_inactive_file {2 * GIB}\ntotal_active_file {GIB}\n"
     box.v1("a", 8 * GIB, 5 * GIB, stat)
     assert box.read().limit_bytes == 8 * GIB - (5 * GIB - 2 * GIB - GIB // 2)
 
 
-def test_v1_a_limit_of_an_ancestor_that_a_container_cannot_see(box: Box) -> None:
+def test_v1_docker_mounts_its_own_group(box: MemoryBox) -> None:
+    box.cgroup(V1.replace("0:32 / ", "0:32 /docker/0f3a "), "4:memory:/docker/0f3a\n")
+    box.v1("", 4 * GIB, GIB, f"hierarchical_memory_limit {4 * GIB}\n")
+    assert box.read().limit_bytes == 3 * GIB
+
+
+def test_v1_a_limit_of_an_ancestor_that_a_container_cannot_see(box: MemoryBox) -> None:
     box.cgroup(V1, "4:memory:/docker/0f3a\n")
     box.v1("", V1_UNLIMITED, GIB, f"hierarchical_memory_limit {4 * GIB}\n")
     assert box.read().limit_bytes == 3 * GIB
 
 
-def test_hybrid_the_memory_controller_is_version_1(box: Box) -> None:
+def test_hybrid_the_memory_controller_is_version_1(box: MemoryBox) -> None:
     box.cgroup(HYBRID, "9:name=systemd:/\n4:memory:/service/x\n0::/\n")
     box.v1("service", 6 * GIB, GIB)
     box.v1("service/x", V1_UNLIMITED)
@@ -159,7 +244,18 @@ def test_hybrid_the_memory_controller_is_version_1(box: Box) -> None:
     assert box.read().limit_bytes == 5 * GIB
 
 
-def test_the_limit_of_the_server_and_not_ours(box: Box) -> None:
+def test_lxcfs_tells_the_limit_as_the_total_and_the_group_tells_it_too(box: MemoryBox) -> None:
+    box.file(
+        "/proc/meminfo", "MemTotal: 4194304 kB\nMemFree: 1048576 kB\nMemAvailable: 3670016 kB\n"
+    )
+    box.cgroup(V2, "0::/\n")
+    box.v2("", 4 * GIB, 2 * GIB, f"inactive_file {GIB}\nactive_file {GIB}\n")
+    memory = box.read()
+    assert (memory.total_bytes, memory.available_bytes) == (4 * GIB, 3584 * MIB)
+    assert memory.free_bytes == memory.limit_bytes == 3584 * MIB
+
+
+def test_the_limit_of_the_server_and_not_ours(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/ours\n")
     box.cgroup(V2, "0::/system.slice/ollama.service\n", pid=4711)
     box.v2("ours", GIB)
@@ -168,12 +264,136 @@ def test_the_limit_of_the_server_and_not_ours(box: Box) -> None:
     assert box.read(4711).limit_bytes == 6 * GIB
 
 
-def test_a_server_that_is_gone_has_no_limit(box: Box) -> None:
+def test_a_server_that_is_gone_has_no_limit(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/ours\n")
     box.v2("ours", GIB)
     assert box.read(4711).limit_bytes is None
 
 
+def test_swap_is_told_and_not_counted(box: MemoryBox) -> None:
+    box.file("/proc/meminfo", f"{MEMINFO}SwapTotal: 8388608 kB\nSwapFree: 1024 kB\n")
+    memory = box.read()
+    assert (memory.swap_total_bytes, memory.free_bytes) == (8 * GIB, 16 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("lines", "huge"),
+    [
+        pytest.param("HugePages_Total: 0\nHugepagesize: 2048 kB\n", 0, id="none"),
+        pytest.param("HugePages_Total: 2048\nHugepagesize: 2048 kB\n", 4 * GIB, id="of-one-size"),
+        pytest.param(
+            "HugePages_Total: 0\nHugepagesize: 2048 kB\nHugetlb: 8388608 kB\n",
+            8 * GIB,
+            id="of-another-size",
+        ),
+        pytest.param("", None, id="a-kernel-without"),
+    ],
+)
+def test_huge_pages_are_told(box: MemoryBox, lines: str, huge: int | None) -> None:
+    box.file("/proc/meminfo", MEMINFO + lines)
+    assert box.read().huge_pages_bytes == huge
+
+
+@pytest.mark.parametrize(
+    ("text", "given_back"),
+    [
+        pytest.param(ARCSTATS, 8 * GIB, id="a-full-cache"),
+        pytest.param(ARCSTATS.replace("10737418240", "1024"), 0, id="below-its-least"),
+        pytest.param(ARCSTATS.replace("size  ", "sizes "), None, id="another-format"),
+        pytest.param(None, None, id="no-zfs"),
+    ],
+)
+def test_the_cache_of_zfs_is_told_and_not_counted(
+    box: MemoryBox, text: str | None, given_back: int | None
+) -> None:
+    if text:
+        box.file("/proc/spl/kstat/zfs/arcstats", text)
+    memory = box.read()
+    assert (memory.zfs_cache_bytes, memory.available_bytes) == (given_back, 16 * GIB)
+
+
+def test_a_mac_gives_what_no_program_uses(tmp_path: Path) -> None:
+    box = MemoryBox(tmp_path)
+    box.answer("uname", "Darwin arm64")
+    box.answer("sysctl host", f"hw.memsize: {16 * GIB}\nhw.physicalcpu: 8\n")
+    box.answer("vm_stat", VM_STAT)
+    assert box.read() == Memory(total_bytes=16 * GIB, available_bytes=4 * GIB)
+
+
+def test_a_system_without_such_files_answers_through_psutil(tmp_path: Path) -> None:
+    box = MemoryBox(tmp_path)
+    box.answer("uname", "FreeBSD amd64")
+    box.answer("memory", f"{8 * GIB} {3 * GIB}")
+    assert box.read() == Memory(total_bytes=8 * GIB, available_bytes=3 * GIB)
+
+
+def test_a_users_ryzen_box() -> None:
+    memory = read_memory(None, Sight(RYZEN))
+    assert round(memory.total_bytes / GIB) == 63
+    assert round(memory.free_bytes / GIB) == 58
+    assert (memory.limit_bytes, memory.huge_pages_bytes, memory.zfs_cache_bytes) == (None, 0, None)
+
+
 def test_this_machine() -> None:
     memory = read_memory(None)
     assert 0 < memory.free_bytes <= memory.total_bytes
+
+
+@contextlib.contextmanager
+def group(limit_bytes: int) -> Iterator[LimitedGroup]:
+    with contextlib.ExitStack() as stack:
+        try:
+            made = stack.enter_context(limited_group(limit_bytes))
+        except OSError as e:
+            pytest.skip(f"no control group with a memory limit can be made here: {e}")
+        yield made
+
+
+def test_a_real_group_limits_the_process_in_it_and_not_us() -> None:
+    limit = 1536 * MIB
+    bound = read_memory(None).limit_bytes is not None
+    with group(limit) as limited:
+        command = limited.inside(["sh", "-c", "echo ready; exec sleep 60"])
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout
+            child.stdout.readline()
+            theirs = read_memory(child.pid).limit_bytes
+            still_bound = read_memory(None).limit_bytes is not None
+            child.kill()
+    assert theirs is not None
+    assert limit - 64 * MIB < theirs < limit
+    assert still_bound == bound
+
+
+def plan_inside(limit_bytes: int, folder: Path) -> dict[str, Any]:
+    """Run the real command line in a real group, with no server: then the limit is its own."""
+    environment = bare_environment(folder) | {
+        "DEPLOY_HOME": f"{folder / 'deploy'}",
+        "PYTHONPATH": f"{REPOSITORY}",
+        "OLLAMA_HOST": f"127.0.0.1:{free_port()}",
+    }
+    with group(limit_bytes) as limited:
+        done = subprocess.run(
+            limited.inside([sys.executable, "-m", "orchestrator", "plan", "--json"]),
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (0 if document["chosen"] else 3), done.stderr
+    return document
+
+
+def test_a_plan_made_in_a_real_group_stays_within_it(tmp_path: Path) -> None:
+    plan = plan_inside(4 * GIB, tmp_path)
+    assert 2 * GIB < plan["budget"]["bytes"] + plan["budget"]["reserve_bytes"] < 4 * GIB
+    assert 0 < plan["chosen"]["estimate"]["memory"]["total_bytes"] <= plan["budget"]["bytes"]
+
+
+def test_in_a_real_group_as_small_as_the_reserve_nothing_fits(tmp_path: Path) -> None:
+    plan = plan_inside(1536 * MIB, tmp_path)
+    assert (plan["chosen"], plan["budget"]["bytes"]) == (None, 0)
+    assert {each["reason"] for each in plan["rejected"]} >= {"memory"}

@@ -1,23 +1,25 @@
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.machine import Accelerator, LoadedModel, ServerSettings
 from orchestrator.probe import ServerClaims, read_machine
-from orchestrator.probe.server import ServerProcess, is_local, read_process
-from orchestrator.probe.settings import settings_of
+from orchestrator.probe.server import ServerProcess, is_local, read_process, whereabouts
+from tests.probe.proc import LOOPBACK, Proc
 
 MIB = 2**20
-# 127.0.0.1:11434 as an x86 kernel prints it.
-LOOPBACK = "0100007F:2CAA"
 URL = "http://127.0.0.1:11434"
+DOCKER = (
+    "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "11434",
+    "-container-ip", "172.17.0.2", "-container-port", "11434",
+)  # fmt: skip
 SERVER = """
 import os, signal, socket, subprocess, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the runner ends with its server
@@ -30,38 +32,6 @@ try:
 finally:
     runner.kill()
 """
-
-
-@pytest.mark.parametrize(
-    ("environ", "settings"),
-    [
-        pytest.param({}, {}, id="nothing-set"),
-        pytest.param({"OLLAMA_NUM_PARALLEL": "4"}, {"num_parallel": 4}, id="slots"),
-        pytest.param({"OLLAMA_NUM_PARALLEL": "0"}, {}, id="zero-slots-is-auto"),
-        pytest.param({"OLLAMA_NUM_PARALLEL": "many"}, {}, id="no-number"),
-        pytest.param({"OLLAMA_NUM_PARALLEL": ' "2" '}, {"num_parallel": 2}, id="quoted"),
-        pytest.param({"OLLAMA_CONTEXT_LENGTH": "8192"}, {"context_length": 8192}, id="context"),
-        pytest.param({"OLLAMA_FLASH_ATTENTION": "1"}, {"flash_attention": True}, id="on"),
-        pytest.param({"OLLAMA_FLASH_ATTENTION": "false"}, {"flash_attention": False}, id="off"),
-        pytest.param({"OLLAMA_FLASH_ATTENTION": "yes"}, {"flash_attention": True}, id="any-text"),
-        pytest.param({"OLLAMA_FLASH_ATTENTION": ""}, {}, id="empty-is-unset"),
-        pytest.param({"OLLAMA_KV_CACHE_TYPE": "Q8_0"}, {"kv_cache_type": "q8_0"}, id="kv-type"),
-        pytest.param({"OLLAMA_GPU_OVERHEAD": "1048576"}, {"gpu_overhead_bytes": MIB}, id="bytes"),
-        pytest.param({"OLLAMA_SCHED_SPREAD": "t"}, {"sched_spread": True}, id="spread"),
-        pytest.param({"OLLAMA_MAX_LOADED_MODELS": "3"}, {"max_loaded_models": 3}, id="loaded"),
-        pytest.param({"OLLAMA_KEEP_ALIVE": "-1"}, {"keep_alive": "-1"}, id="keep-alive"),
-        pytest.param({"OLLAMA_MODELS": "/srv/m"}, {"models_path": "/srv/m"}, id="models"),
-        pytest.param({"CUDA_VISIBLE_DEVICES": ""}, {"visible_devices": ""}, id="hides-all"),
-        pytest.param({"LLAMA_ARG_FIT_TARGET": "256"}, {"fit_target_bytes": 256 * MIB}, id="mib"),
-        pytest.param(
-            {"LLAMA_ARG_FIT_TARGET": "256,512"}, {"fit_target_bytes": 512 * MIB}, id="mib-a-device"
-        ),
-    ],
-)
-def test_settings_are_read_as_ollama_reads_them(
-    environ: dict[str, str], settings: dict[str, Any]
-) -> None:
-    assert settings_of(environ) == ServerSettings(**settings)
 
 
 @pytest.fixture
@@ -90,7 +60,11 @@ def test_a_process_that_listens_is_found_with_its_settings_and_runners(
     assert process
     assert (process.pid, process.kind, process.home) == (pid, "release", "/srv/ollama")
     assert process.same_namespaces is True
-    assert process.settings == ServerSettings(num_parallel=3, models_path=str(tmp_path))
+    assert process.settings == ServerSettings(
+        num_parallel=3, models_path=str(tmp_path), listens_everywhere=False
+    )
+    assert (process.uid, process.where) == (os.geteuid(), "process")
+    assert process.groups == frozenset({os.getegid(), *os.getgroups()})
     (runner,) = process.runners
     assert (runner.pid, runner.blob) == (runner_pid, "sha256:abc")
     assert runner.rss_bytes
@@ -133,50 +107,13 @@ class Fixed:
         return self.reading
 
 
-class Proc:
-    """A captured /proc: one listening socket, and the processes that a test adds."""
-
-    def __init__(self, root: Path) -> None:
-        self.path = root / "proc"
-        self.file("net/tcp6", "  sl  local_address\n")
-        self.listen(LOOPBACK)
-
-    def file(self, name: str, text: str) -> None:
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-
-    def listen(self, address: str, *, uid: int = 0, table: str = "tcp", state: str = "0A") -> None:
-        row = (
-            f"   0: {address} 00000000:0000 {state} 00000000:00000000 00:00000000 0 {uid} 0 777 1\n"
-        )
-        row = row.replace("00:00000000 0 ", "00:00000000 00000000 ")
-        self.file(f"net/{table}", f"  sl  local_address\n{row}")
-
-    def process(
-        self,
-        pid: int,
-        name: str,
-        *arguments: str,
-        socket_of: str = "",
-        uid: int = 0,
-        hidden: bool = False,
-    ) -> None:
-        self.file(f"{pid}/comm", f"{name}\n")
-        self.file(f"{pid}/cmdline", "\0".join([name, *arguments]) + "\0")
-        self.file(f"{pid}/status", f"Name:\t{name}\nPPid:\t1\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
-        if not hidden:
-            (self.path / str(pid) / "fd").mkdir()
-        if socket_of:
-            (self.path / str(pid) / "fd" / "3").symlink_to(f"socket:[{socket_of}]")
-
-    def read(self, url: str = URL) -> ServerProcess | None:
-        return read_process(url, proc=self.path)
-
-
 @pytest.fixture
 def proc(tmp_path: Path) -> Proc:
     return Proc(tmp_path)
+
+
+def read(proc: Proc) -> ServerProcess | None:
+    return read_process(URL, proc=proc.path)
 
 
 @pytest.mark.parametrize(
@@ -194,21 +131,44 @@ def test_who_listens_where(proc: Proc, address: str, table: str, found: bool) ->
     proc.listen("0100007F:0001")
     proc.listen(address, table=table)
     proc.process(50, "ollama", "serve", socket_of="777")
-    assert (proc.read() is not None) is found
+    assert (read(proc) is not None) is found
 
 
 def test_a_connection_is_no_listener(proc: Proc) -> None:
     proc.listen(LOOPBACK, state="01")
     proc.process(50, "ollama", "serve", socket_of="777")
-    assert proc.read() is None
+    assert read(proc) is None
 
 
-@pytest.mark.parametrize("name", ["docker-proxy", "rootlessport", "ssh"])
-def test_a_forwarded_port_is_elsewhere(proc: Proc, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("docker-proxy", "container"),
+        ("rootlessport", "container"),
+        ("ssh", "remote"),
+        ("sshd-session", "remote"),
+    ],
+)
+def test_a_forwarded_port_is_elsewhere(proc: Proc, name: str, where: str) -> None:
     proc.process(50, name, socket_of="777")
-    process = proc.read()
+    process = read(proc)
     assert process is None
     assert not is_local(URL, process, answers=True, proc=proc.path)
+    assert whereabouts(URL, process, proc=proc.path) == where
+
+
+def test_a_port_that_docker_forwards_is_known_by_its_public_command_line(proc: Proc) -> None:
+    """Its sockets are root's, and hidden from most."""
+    proc.process(50, "bash")
+    proc.sockets({"777": LOOPBACK, "778": "0100007F:1F90"})
+    assert whereabouts(URL, None, proc=proc.path) is None
+    proc.process(51, "docker-proxy", *DOCKER, hidden=True)
+    assert whereabouts(URL, None, proc=proc.path) == "container"
+    assert whereabouts("http://127.0.0.1:8080", None, proc=proc.path) is None
+
+
+def test_a_server_of_another_address_is_remote() -> None:
+    assert whereabouts("http://192.0.2.7:11434", None) == "remote"
 
 
 def test_the_server_of_another_user_is_found_by_its_name_and_the_sockets_owner(proc: Proc) -> None:
@@ -216,26 +176,26 @@ def test_the_server_of_another_user_is_found_by_its_name_and_the_sockets_owner(p
     proc.process(40, "ollama", "run", "qwen3", uid=998, hidden=True)
     proc.process(41, "ollama", "serve", uid=1000, hidden=True)
     proc.process(42, "ollama", "serve", uid=998, hidden=True)
-    process = proc.read()
+    process = read(proc)
     assert process
     assert (process.pid, process.settings_known) == (42, False)
 
 
 def test_a_server_that_we_can_read_does_not_own_a_hidden_socket(proc: Proc) -> None:
     proc.process(40, "ollama", "serve", uid=0, socket_of="4711")
-    assert proc.read() is None
+    assert read(proc) is None
 
 
 def test_of_two_hidden_servers_of_a_user_either_may_own_the_socket(proc: Proc) -> None:
     proc.listen(LOOPBACK, uid=998)
     proc.process(40, "ollama", "serve", uid=998, hidden=True)
     proc.process(41, "ollama", "serve", uid=998, hidden=True)
-    assert proc.read() is None
+    assert read(proc) is None
 
 
 def test_a_hidden_owner_may_be_a_container_so_it_is_not_local(proc: Proc) -> None:
     proc.process(50, "bash")
-    process = proc.read()
+    process = read(proc)
     assert process is None
     assert not is_local(URL, process, answers=True, proc=proc.path)
     assert is_local(URL, process, answers=False, proc=proc.path)
@@ -248,7 +208,7 @@ def test_a_server_on_another_host_is_not_local() -> None:
 def test_our_runtime_is_known_by_its_executable(proc: Proc) -> None:
     proc.process(50, "ollama", "serve", socket_of="777")
     (proc.path / "50" / "exe").symlink_to("/home/x/runtimes/1/ollama-lib (deleted)")
-    process = proc.read()
+    process = read(proc)
     assert process
     assert process.kind == "embedded"
 
@@ -257,9 +217,119 @@ def test_a_process_with_namespaces_of_its_own_is_in_a_container(proc: Proc) -> N
     proc.file(f"{os.getpid()}/status", f"NSpid:\t{os.getpid()}\n")
     proc.process(50, "ollama", "serve", socket_of="777")
     proc.file("50/status", "PPid:\t1\nUid:\t0\t0\t0\t0\nNSpid:\t50\t1\n")
-    process = proc.read()
+    process = read(proc)
     assert process
     assert process.same_namespaces is False
+    assert process.where == "container"
+
+
+UNIT = "/system.slice/ollama.service"
+SCOPE = "/user.slice/user-1000.slice/session-3.scope"
+ID = "3f2a9c0d1e4b5a6978"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "ours", "parent", "environ", "where"),
+    [
+        pytest.param(SCOPE, SCOPE, 2, {}, "process", id="from-a-terminal"),
+        pytest.param(UNIT, SCOPE, 1, {"SYSTEMD_EXEC_PID": "50"}, "systemd", id="by-systemd"),
+        pytest.param(SCOPE, SCOPE, 2, {"SYSTEMD_EXEC_PID": "9"}, "process", id="below-a-unit"),
+        pytest.param(UNIT, SCOPE, 1, {}, "systemd", id="by-an-older-systemd"),
+        pytest.param(UNIT, SCOPE, 1, None, "systemd", id="hidden"),
+        pytest.param(
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/llm.service",
+            SCOPE,
+            1,
+            {},
+            "systemd",
+            id="a-users-own-unit",
+        ),
+        pytest.param("/system.slice/cron.service", SCOPE, 1, {}, "process", id="left-by-cron"),
+        pytest.param(UNIT, SCOPE, 2, {}, "process", id="started-by-a-shell"),
+        pytest.param(f"/docker/{ID}", SCOPE, 1, None, "container", id="docker"),
+        pytest.param(f"/system.slice/docker-{ID}.scope", SCOPE, 1, {}, "container", id="scope"),
+        pytest.param("/kubepods/besteffort/pod1/a", SCOPE, 1, {}, "container", id="kubernetes"),
+        pytest.param("/lxc.payload.web/x", SCOPE, 1, {}, "container", id="lxc"),
+        pytest.param(f"/docker/{ID}", f"/docker/{ID}", 2, {}, "process", id="in-our-container"),
+        pytest.param("/system.slice/docker.service", SCOPE, 2, {}, "process", id="docker-itself"),
+    ],
+)
+def test_how_a_server_runs(
+    proc: Proc, cgroup: str, ours: str, parent: int, environ: dict[str, str] | None, where: str
+) -> None:
+    proc.file("self/cgroup", f"0::{ours}\n")
+    proc.process(1, "systemd")
+    proc.process(2, "bash")
+    proc.listen(LOOPBACK, uid=998)
+    proc.process(
+        50, "ollama", "serve", uid=998, parent=parent, cgroup=cgroup, environ=environ, hidden=True
+    )
+    process = read(proc)
+    assert process
+    assert process.where == where
+    assert whereabouts(URL, process, proc=proc.path) == where
+
+
+def test_the_rights_of_a_server_are_its_effective_ones(proc: Proc) -> None:
+    ids = "Gid:\t7\t990\t990\t990\nGroups:\t44 109 \n"
+    proc.process(50, "ollama", "serve", socket_of="777", status=ids)
+    proc.file("50/status", f"PPid:\t1\nUid:\t0\t998\t998\t998\n{ids}")
+    process = read(proc)
+    assert process
+    assert (process.uid, process.groups) == (998, frozenset({990, 44, 109}))
+
+
+def test_hidden_rights_are_unknown_and_not_none(proc: Proc) -> None:
+    proc.process(50, "ollama", "serve", socket_of="777")
+    (proc.path / "50" / "status").unlink()
+    process = read(proc)
+    assert process
+    assert (process.uid, process.groups) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "everywhere"),
+    [
+        pytest.param(LOOPBACK, "0.0.0.0", False, id="the-socket-knows-better"),
+        pytest.param("00000000:2CAA", "", True, id="whatever-the-variable-says"),
+        pytest.param("00000000:2CAA", None, True, id="though-it-is-hidden"),
+    ],
+)
+def test_the_socket_tells_whether_the_network_reaches_it(
+    proc: Proc, address: str, variable: str | None, everywhere: bool
+) -> None:
+    proc.listen(address)
+    environ = None if variable is None else {"OLLAMA_HOST": variable}
+    proc.process(50, "ollama", "serve", socket_of="777", environ=environ)
+    process = read(proc)
+    assert process
+    assert process.settings.listens_everywhere is everywhere
+
+
+def test_the_servers_proxy_is_told_without_its_password(proc: Proc) -> None:
+    environ = {"https_proxy": "http://ann:secret@proxy:3128"}
+    proc.process(50, "ollama", "serve", socket_of="777", environ=environ)
+    process = read(proc)
+    assert process
+    assert process.settings.proxy == "http://proxy:3128"
+
+
+def test_random_bytes_never_make_it_raise(proc: Proc) -> None:
+    chance = random.Random(6)
+    proc.process(1, "systemd")
+    proc.process(50, "ollama", "serve", socket_of="777", environ={})
+    proc.process(51, "llama-server", "--model", "/m/blobs/sha256-1", parent=50)
+    proc.process(52, "docker-proxy", *DOCKER)
+    files = [path for path in proc.path.rglob("*") if path.is_file()]
+    for path in files * 20:
+        whole = path.read_bytes()
+        at = chance.randrange(len(whole) + 1)
+        noise = chance.choice([chance.randbytes(30), b"9" * 5000, "²".encode(), b"\n", b":", b"\0"])
+        path.write_bytes(whole[:at] + noise + whole[at + chance.randrange(20) :])
+        process = read(proc)
+        whereabouts(URL, process, proc=proc.path)
+        whereabouts(URL, None, proc=proc.path)
+        path.write_bytes(whole)
 
 
 def test_the_models_of_other_parents_are_not_the_servers(proc: Proc) -> None:
@@ -267,10 +337,20 @@ def test_the_models_of_other_parents_are_not_the_servers(proc: Proc) -> None:
     proc.process(51, "llama-server", "--model=/m/blobs/sha256-f00")
     proc.process(52, "llama-server", "--model=/m/blobs/sha256-ba7")
     proc.file("52/status", "PPid:\t50\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n")
-    process = proc.read()
+    process = read(proc)
     assert process
     (runner,) = process.runners
     assert (runner.blob, runner.rss_bytes, runner.peak_rss_bytes) == ("sha256:ba7", MIB, 2 * MIB)
+
+
+def test_a_runners_command_line_may_be_anybodys(proc: Proc) -> None:
+    proc.process(50, "ollama", "serve", socket_of="777")
+    nonsense = ("-m", "/m/blobs/sha256-ba7", "-c", "9" * 5000, "-np", "many")
+    proc.process(51, "llama-server", *nonsense, parent=50)
+    process = read(proc)
+    assert process
+    (runner,) = process.runners
+    assert (runner.context_total, runner.parallel) == (None, None)
 
 
 def test_the_runner_of_a_release_is_known_by_its_short_flag(proc: Proc) -> None:
@@ -279,6 +359,6 @@ def test_the_runner_of_a_release_is_known_by_its_short_flag(proc: Proc) -> None:
     proc.file("51/status", "PPid:\t50\n")
     proc.process(52, "llama-server", "--port", "1", "-m", "/m/blobs/sha256-ba7")
     proc.file("52/status", "PPid:\t51\n")
-    process = proc.read()
+    process = read(proc)
     assert process
     assert [(r.pid, r.blob) for r in process.runners] == [(52, "sha256:ba7")]

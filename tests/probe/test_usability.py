@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from orchestrator.machine import Accelerator
-from orchestrator.usability import EMBEDDED, judged, usability, visible
+from orchestrator.usability import EMBEDDED, amd_visible, judged, usability, visible
 
 GIB = 2**30
 
@@ -58,6 +58,10 @@ def card(index: int = 0, **facts: Any) -> Accelerator:
         pytest.param(
             {"compute_capability": "6.1", "driver": "570.86"}, "0.33.0", None, id="pascal-with-570"
         ),
+        pytest.param(
+            {"compute_capability": "8.7", "driver": "540.4.0"}, "0.33.0", None, id="jetson-orin"
+        ),
+        pytest.param({"driver": "9" * 5000}, "0.33.0", None, id="a-driver-without-end"),
         pytest.param({"memory_total_bytes": None}, "0.33.0", "how much memory", id="no-memory"),
         pytest.param(
             {"memory_total_bytes": None, "unified_memory": True}, "0.33.0", None, id="unified"
@@ -92,6 +96,8 @@ def test_the_embedded_runtime_uses_no_accelerator(vendor: str) -> None:
         pytest.param("", [], id="empty-hides-all"),
         pytest.param("-1", [], id="minus-one-hides-all"),
         pytest.param("none", [], id="none"),
+        pytest.param("9" * 5000, [], id="a-number-without-end"),
+        pytest.param("\u0661", [], id="digits-of-another-script"),
         pytest.param("1,9,0", [1], id="stops-at-the-first-invalid"),
         pytest.param("1,-1,0", [1], id="minus-one-ends-the-list"),
         pytest.param("1,1", [1], id="named-twice"),
@@ -153,3 +159,122 @@ def test_a_model_runs_on_the_cards_of_one_vendor() -> None:
 def test_a_card_without_memory_is_no_card() -> None:
     found = judged((card(memory_total_bytes=0, memory_free_bytes=0),), server_version="0.33.0")
     assert found[0].unusable_reason == "it has no memory"
+
+
+def amd(index: int = 0, **facts: Any) -> Accelerator:
+    known: dict[str, Any] = {
+        "vendor": "amd",
+        "name": "AMD Radeon RX 7900 XTX",
+        "uuid": f"GPU-{index}b",
+        "compute_capability": None,
+        "driver": None,
+        "gfx": "gfx1100",
+    }
+    return card(index, **(known | facts))
+
+
+@pytest.mark.parametrize(
+    ("gfx", "version", "reason"),
+    [
+        pytest.param("gfx906", "0.9.3", None, id="vega-20-on-the-first-rocm-6"),
+        pytest.param("gfx906", "0.13.0", "ROCm 6 build", id="vega-20-is-dropped"),
+        pytest.param("gfx1012", "0.17.7", None, id="rdna1-on-rocm-6"),
+        pytest.param("gfx950", "0.17.7", "gfx950", id="mi350-needs-rocm-7"),
+        pytest.param("gfx950", "0.18.0", None, id="mi350-on-rocm-7"),
+        pytest.param("gfx1103", "0.24.0", None, id="the-last-with-gfx1103"),
+        pytest.param("gfx1103", "0.30.0", "ROCm 7 build", id="gfx1103-is-dropped"),
+        pytest.param("gfx1150", "0.30.0", None, id="gfx1150"),
+        pytest.param("gfx1034", None, "HSA_OVERRIDE_GFX_VERSION=10.3.0 may", id="a-relative-runs"),
+        pytest.param(None, None, None, id="architecture-unknown"),
+    ],
+)
+def test_each_rocm_build_has_kernels_for_its_own_architectures(
+    gfx: str | None, version: str | None, reason: str | None
+) -> None:
+    told = usability(amd(gfx=gfx), server_version=version)
+    assert (told is None) if reason is None else (told is not None and reason in told)
+
+
+@pytest.mark.parametrize(
+    ("override", "version", "usable"),
+    [
+        pytest.param("10.3.0", None, True, id="as-a-card-that-is-built-for"),
+        pytest.param("gfx1030", None, True, id="by-name"),
+        pytest.param(" 9.0.10 ", None, True, id="the-last-two-are-hexadecimal"),
+        pytest.param("10.3.1", None, False, id="as-one-that-is-not"),
+        pytest.param("10.3.1", "0.9.3", True, id="0.9.3-does-not-check"),
+        pytest.param("10.3", None, False, id="no-version-changes-nothing"),
+        pytest.param("10.3.99", None, False, id="no-architecture-changes-nothing"),
+        pytest.param("", "0.9.3", False, id="empty-is-unset"),
+    ],
+)
+def test_an_override_is_taken_for_what_the_card_is(
+    override: str, version: str | None, usable: bool
+) -> None:
+    told = usability(amd(gfx="gfx1031"), server_version=version, gfx_override=override)
+    assert (told is None) is usable
+
+
+def test_minor_and_stepping_of_an_override_become_hexadecimal() -> None:
+    told = usability(amd(), server_version=None, gfx_override="9.10.11")
+    assert told is not None
+    assert told.startswith("gfx9ab ")
+
+
+@pytest.mark.parametrize(
+    ("facts", "version", "enable", "reason"),
+    [
+        pytest.param({"gfx": "gfx1151"}, "0.33.0", None, None, id="strix-halo-is-used"),
+        pytest.param({"gfx": "gfx1151"}, "0.33.0", False, "IGPU_ENABLE=1", id="unless-forbidden"),
+        pytest.param({"gfx": "gfx1150"}, "0.33.0", None, "IGPU_ENABLE=1", id="others-are-not"),
+        pytest.param({"gfx": "gfx1150"}, "0.33.0", True, None, id="unless-allowed"),
+        pytest.param({"gfx": "gfx1151"}, "0.13.0", None, "planned as a CPU", id="before-0.30"),
+        pytest.param({"gfx": "gfx942"}, "0.33.0", None, None, id="mi300a-is-no-small-gpu"),
+        pytest.param(
+            {"gfx": "gfx1150", "unified_memory": False},
+            "0.33.0",
+            None,
+            None,
+            id="memory-of-its-own",
+        ),
+    ],
+)
+def test_gpus_in_processors_are_left_to_the_cpu(
+    facts: dict[str, Any], version: str, enable: bool | None, reason: str | None
+) -> None:
+    gpu = amd(**({"unified_memory": True} | facts))
+    told = usability(gpu, server_version=version, igpu_enable=enable)
+    assert (told is None) if reason is None else (told is not None and reason in told)
+
+
+@pytest.mark.parametrize(
+    ("mask", "shown"),
+    [
+        pytest.param("0,1", [0, 1], id="all"),
+        pytest.param("1, 0", [1, 0], id="its-own-order"),
+        pytest.param("", [], id="empty-hides-all"),
+        pytest.param("-1", [], id="minus-one-hides-all"),
+        pytest.param("1,7,0", [1], id="stops-at-the-first-invalid"),
+        pytest.param("1,1", [1], id="named-twice"),
+        pytest.param("GPU-1b", [1], id="uuid"),
+        pytest.param("GPU-", [], id="an-ambiguous-start"),
+        pytest.param("²", [], id="no-number"),
+    ],
+)
+def test_a_mask_of_rocm_is_read_as_rocm_reads_it(mask: str, shown: list[int]) -> None:
+    assert [a.index for a in amd_visible(mask, [card(0), amd(0), amd(1)])] == shown
+
+
+def test_the_servers_mask_leaves_amd_cards_out_and_those_of_others_in() -> None:
+    first, second = judged([amd(0), amd(1)], server_version=None, amd_visible_devices="1")
+    assert second.usable
+    told = "the server's ROCR_ or HIP_VISIBLE_DEVICES='1' leaves it out"
+    assert first.unusable_reason == told
+    assert judged([card()], server_version=None, amd_visible_devices="")[0].usable
+
+
+def test_what_has_no_backend_is_told_so_before_its_memory_is_missed() -> None:
+    npu = card(vendor="ascend", memory_total_bytes=None, memory_free_bytes=None)
+    told = usability(npu, server_version="0.9.3", server_runtime="embedded")
+    assert told is not None
+    assert "vLLM-Ascend" in told

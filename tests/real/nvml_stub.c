@@ -1,10 +1,16 @@
 /* A stand-in for libnvidia-ml.so.1 that real pynvml loads: it answers from a flat file.
  *
- * NVML_STUB names a file of "key=value" lines, written by nvml.py out of a scenario:
+ * NVML_STUB names a file of "key=value" lines, written by nvml.py out of a scenario. It is read at
+ * every call: replace it (rename) to change the box while somebody watches it.
  *   driver=570.86            init.code=18   init.delay_ms=30000
  *   gpus=2                   gpu.0.name=... gpu.0.total_mib=24564 gpu.0.used_mib=400
- *   gpu.0.code.nvmlDeviceGetMemoryInfo=15   (a code for one call of one device; * for all)
+ *   gpu.0.code.nvmlDeviceGetMemoryInfo=15   (a code for one call of one device; * for all; 13 is a
+ *                                            driver that does not have the call)
  *   gpu.0.mig=1 gpu.0.slots=7 gpu.0.slice.2.name=...
+ *   gpu.0.processes=1        gpu.0.process.0.pid=4711 (or .pid_file=PATH, which holds the number)
+ *                            .type=C (or G, or CG: in both lists) .name=/usr/bin/ollama
+ *                            .used_mib=900, NA, or rss: as much as that process has resident,
+ *                            which the device has then less, too
  * A key that is not there answers NOT_SUPPORTED. NVML_STUB_LOG names a file that gets a line a call.
  * Build: cc -shared -fPIC -Wl,-soname,libnvidia-ml.so.1 -o libnvidia-ml.so.1 nvml_stub.c
  */
@@ -14,8 +20,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, NOT_LOADED = 9 };
-enum { MAX_GPUS = 16, MAX_SLOTS = 8, LINE = 512 };
+enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
+       TOO_SMALL = 7, NOT_LOADED = 9, OTHER_VERSION = 25 };
+enum { MAX_GPUS = 16, MAX_SLOTS = 8, LINE = 512, NO_SLICE = -1 };
+enum { MEMORY_V2 = 0x02000028 };
 
 typedef struct { int gpu, slot; } Device; /* slot -1: the whole GPU */
 
@@ -124,7 +132,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
     unsigned count;
     if (nvmlDeviceGetCount_v2(&count) || index >= count || index >= MAX_GPUS) return INVALID;
     d = &devices[index][MAX_SLOTS];
-    *d = (Device){(int)index, -1};
+    *d = (Device){(int)index, NO_SLICE};
     *handle = d;
     return log_call("nvmlDeviceGetHandleByIndex", wanted(d, "nvmlDeviceGetHandleByIndex"));
 }
@@ -137,15 +145,84 @@ int nvmlDeviceGetUUID(Device *d, char *out, unsigned length) {
     return text(d, "nvmlDeviceGetUUID", "uuid", out, length);
 }
 
-/* Version 1 of the structure: what the driver reserves counts as used. */
-int nvmlDeviceGetMemoryInfo(Device *d, unsigned long long memory[3]) {
-    unsigned total, used = 0;
-    int code = number(d, "nvmlDeviceGetMemoryInfo", "total_mib", &total);
+/* The number of a process that is there, else 0: its file may name none yet. */
+static long pid_of(const char *at, int process) {
+    char value[LINE], path[LINE];
+    FILE *file;
+    long pid = 0;
+    if (get(value, "%s.process.%d.pid", at, process)) return atol(value);
+    if (!get(path, "%s.process.%d.pid_file", at, process)) return 0;
+    file = fopen(path, "r");
+    if (file && fscanf(file, "%ld", &pid) != 1) pid = 0;
+    if (file) fclose(file);
+    return pid;
+}
+
+static unsigned long long resident(long pid) {
+    char path[64], line[LINE];
+    unsigned long long kib = 0;
+    FILE *file;
+    sprintf(path, "/proc/%ld/status", pid);
+    file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file)) sscanf(line, "VmRSS: %llu", &kib);
+    if (file) fclose(file);
+    return kib << 10;
+}
+
+/* Bytes that a process holds; all ones where the driver does not know (WDDM). */
+static unsigned long long held(const char *at, int process) {
+    char value[LINE];
+    if (!get(value, "%s.process.%d.used_mib", at, process) || !strcmp(value, "NA")) return ~0ull;
+    if (!strcmp(value, "rss")) return resident(pid_of(at, process));
+    return (unsigned long long)atol(value) << 20;
+}
+
+static int count_of(const char *at) {
+    char value[LINE];
+    return get(value, "%s.processes", at) ? atoi(value) : 0;
+}
+
+/* Fill total, reserved and used: used_mib, and what processes have that follow a real one. */
+static int memory(Device *d, const char *call, unsigned long long out[3]) {
+    char at[64], value[LINE];
+    unsigned total;
+    int code = number(d, call, "total_mib", &total);
     if (code != OK) return code;
-    number(d, "nvmlDeviceGetMemoryInfo", "used_mib", &used);
-    memory[0] = (unsigned long long)total << 20;
-    memory[1] = (unsigned long long)(total - used) << 20;
-    memory[2] = (unsigned long long)used << 20;
+    prefix(d, at);
+    out[0] = (unsigned long long)total << 20;
+    out[1] = get(value, "%s.reserved_mib", at) ? (unsigned long long)atol(value) << 20 : 0;
+    out[2] = get(value, "%s.used_mib", at) ? (unsigned long long)atol(value) << 20 : 0;
+    for (int n = count_of(at); n-- > 0;)
+        if (get(value, "%s.process.%d.used_mib", at, n) && !strcmp(value, "rss"))
+            out[2] += held(at, n);
+    if (out[1] + out[2] > out[0]) out[2] = out[0] - out[1];
+    return OK;
+}
+
+/* Version 1 of the structure: what the driver reserves counts as used. */
+int nvmlDeviceGetMemoryInfo(Device *d, unsigned long long info[3]) {
+    unsigned long long found[3];
+    int code = memory(d, "nvmlDeviceGetMemoryInfo", found);
+    if (code != OK) return code;
+    info[0] = found[0];
+    info[1] = found[0] - found[1] - found[2];
+    info[2] = found[1] + found[2];
+    return OK;
+}
+
+typedef struct { unsigned version; unsigned long long total, reserved, free, used; } MemoryV2;
+
+int nvmlDeviceGetMemoryInfo_v2(Device *d, MemoryV2 *info) {
+    unsigned long long found[3];
+    int code;
+    if (info->version != MEMORY_V2) return log_call("nvmlDeviceGetMemoryInfo_v2", OTHER_VERSION);
+    code = memory(d, "nvmlDeviceGetMemoryInfo_v2", found);
+    if (code == OK && !found[1]) code = NOT_SUPPORTED;
+    if (code != OK) return code;
+    info->total = found[0];
+    info->reserved = found[1];
+    info->used = found[2];
+    info->free = found[0] - found[1] - found[2];
     return OK;
 }
 
@@ -163,6 +240,78 @@ int nvmlDeviceGetMemoryBusWidth(Device *d, unsigned *bits) {
 int nvmlDeviceGetMaxClockInfo(Device *d, int type, unsigned *mhz) {
     if (type != 2) return NOT_SUPPORTED; /* NVML_CLOCK_MEM */
     return number(d, "nvmlDeviceGetMaxClockInfo", "clock_mem", mhz);
+}
+
+int nvmlDeviceGetMaxPcieLinkGeneration(Device *d, unsigned *generation) {
+    return number(d, "nvmlDeviceGetMaxPcieLinkGeneration", "pcie_gen", generation);
+}
+
+int nvmlDeviceGetMaxPcieLinkWidth(Device *d, unsigned *width) {
+    return number(d, "nvmlDeviceGetMaxPcieLinkWidth", "pcie_width", width);
+}
+
+int nvmlDeviceGetEccMode(Device *d, unsigned *current, unsigned *pending) {
+    int code = number(d, "nvmlDeviceGetEccMode", "ecc", current);
+    *pending = *current;
+    return code;
+}
+
+int nvmlDeviceGetVirtualizationMode(Device *d, unsigned *mode) {
+    return number(d, "nvmlDeviceGetVirtualizationMode", "virtualization", mode);
+}
+
+typedef struct {
+    char legacy[16];
+    unsigned domain, bus, device, pci_device, pci_subsystem;
+    char bus_id[32];
+} PciInfo;
+
+int nvmlDeviceGetPciInfo_v3(Device *d, PciInfo *info) {
+    memset(info, 0, sizeof *info);
+    return text(d, "nvmlDeviceGetPciInfo", "pci", info->bus_id, sizeof info->bus_id);
+}
+
+typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute; } Process;
+
+/* As the driver does: a first call without room says how many there are. */
+static int processes(Device *d, const char *call, const char *type, unsigned *room, Process *out) {
+    char at[64], value[LINE];
+    int code = wanted(d, call);
+    unsigned found = 0;
+    if (code != OK) return log_call(call, code);
+    prefix(d, at);
+    for (int n = 0; n < count_of(at); n++) {
+        long pid = pid_of(at, n);
+        if (!get(value, "%s.process.%d.type", at, n)) strcpy(value, "C");
+        if (!pid || !strstr(value, type)) continue;
+        if (out && found < *room) out[found] = (Process){(unsigned)pid, held(at, n), ~0u, ~0u};
+        found++;
+    }
+    code = found > *room ? TOO_SMALL : OK;
+    *room = found;
+    return log_call(call, code);
+}
+
+#define PROCESSES(call, type) \
+    int call(Device *d, unsigned *room, Process *out) { \
+        return processes(d, #call, type, room, out); \
+    }
+PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2, "C")
+PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3, "C")
+PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v2, "G")
+PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3, "G")
+
+int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned length) {
+    char at[64], value[LINE];
+    for (int gpu = 0; gpu < MAX_GPUS; gpu++) {
+        sprintf(at, "gpu.%d", gpu);
+        for (int n = count_of(at); n-- > 0;) {
+            if (pid_of(at, n) != (long)pid || !get(value, "%s.process.%d.name", at, n)) continue;
+            snprintf(out, length, "%s", value);
+            return log_call("nvmlSystemGetProcessName", OK);
+        }
+    }
+    return log_call("nvmlSystemGetProcessName", NOT_FOUND);
 }
 
 int nvmlDeviceGetMigMode(Device *d, unsigned *current, unsigned *pending) {
