@@ -12,6 +12,7 @@
     ├── BenchRegressed 8
     ├── Inconclusive 9
     ├── NodesFailed 10
+    ├── CheckFailed 11
     ├── Busy 75
     └── Interrupted 130     Terminated 143 (DeadlinePassed)
 
@@ -191,6 +192,13 @@ class NodesFailed(DeployError):
 
     exit_code = 10
     remedy = "see the row of each failed node"
+
+
+class CheckFailed(DeployError):
+    """`deploy doctor` found something broken; the checks are printed first."""
+
+    exit_code = 11
+    remedy = "follow the remedy of each failed check"
 
 
 class Busy(DeployError):

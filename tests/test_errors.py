@@ -13,7 +13,7 @@ from orchestrator.errors import DeployError, NothingFits
 from orchestrator.schema import load
 
 PAGE = Path(__file__).parents[1] / "docs" / "exit-codes.md"
-CODES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 75, 130, 143)
+CODES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 75, 130, 143)
 
 
 def tree(root: type[DeployError] = DeployError) -> list[type[DeployError]]:

@@ -29,6 +29,7 @@ COMMANDS = {
     "auto": ("auto", "Choose, download, load, measure and serve the best model that fits."),
     "bench": ("bench", "Measure decode and prefill rate, TTFT, load time and peak memory."),
     "catalog": ("catalog", "List what could be deployed, or show all about one model."),
+    "doctor": ("doctor", "Say what is wrong with this box, each with its remedy."),
     "env": ("env", "Print what a client needs: base URL, model and a curl line."),
     "estimate": ("estimate", "Predict memory and speed of one model."),
     "explain": ("explain", "Tell why this model, what would change it, and what is so."),

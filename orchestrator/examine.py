@@ -1,0 +1,46 @@
+"""The doctor's rounds: look at the box, its server, the store and the ledger; change nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.catalog import Catalog
+from orchestrator.doctor import Case
+from orchestrator.errors import DeployError, DiskFull
+from orchestrator.home import Home
+from orchestrator.probe.server import read_process
+from orchestrator.probe.settings import proxy_of
+from orchestrator.standing import standing
+from orchestrator.store import Store
+from orchestrator.survey import Survey
+
+_OURS = "deploy"
+
+
+def rounds(home: Home, environ: Mapping[str, str], alias: str, seen: Survey) -> Case:
+    """Return what there is to examine, with every part that could not be seen left out."""
+    process = read_process(seen.server.host)
+    store = Store.at(seen.machine.disk.model_store)
+    document, ledger_fault = _stood(home, environ, alias)
+    deployment = document.get("deployment") or {}
+    torn = store.torn() if store else []
+    return Case(
+        machine=seen.machine,
+        answers=seen.answers,
+        settings_known=process is None or process.settings_known,
+        our_proxy=proxy_of(environ),
+        smallest_bytes=min(c.file_bytes for c in Catalog.bundled().candidates),
+        writable=store.writable if store else None,
+        deployed=deployment.get("model"),
+        findings=tuple(document.get("findings", ())) if deployment and seen.answers else (),
+        torn=tuple(torn),
+        ledger_fault=ledger_fault,
+    )
+
+
+def _stood(home: Home, environ: Mapping[str, str], alias: str) -> tuple[dict[str, Any], str | None]:
+    try:
+        return standing(home, environ, alias), None
+    except DiskFull as e:  # what the ledger raises
+        return {}, e.what
+    except DeployError:
+        return {}, None
