@@ -39,8 +39,8 @@ class Names:
 
 def parameters(fit: Fit, machine: Machine) -> dict[str, object]:
     """Return what the derived model fixes: the context; before 0.30 the layers on GPU, and later
-    the batch, which the server would choose by what is free at that moment; under a CPU quota the
-    threads, since the server counts the cores and overlooks the quota.
+    the batch, which the server would choose by what is free at that moment; on the CPU the threads
+    where it would start more than a quota or a cpuset leaves it cores.
     """
     run = fit.estimate.load.run
     fixed: dict[str, object] = {"num_ctx": run.context}
@@ -50,8 +50,8 @@ def parameters(fit: Fit, machine: Machine) -> dict[str, object]:
         fixed["num_gpu"] = fit.placement.gpu_layers
     elif machine.usable and fit.placement.kind == "cpu":
         fixed["num_gpu"] = 0
-    if machine.host.cpu_quota and machine.host.threads and fit.placement.kind != "gpu":
-        fixed["num_thread"] = machine.host.threads
+    if machine.host.told_threads and fit.placement.kind != "gpu":
+        fixed["num_thread"] = machine.host.told_threads
     return fixed
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from orchestrator import log
 from orchestrator.amiss import misloaded
+from orchestrator.deployment import parameters
 from orchestrator.errors import ServerRefused, UnknownModel
 from orchestrator.fit import Fit
 from orchestrator.ledger import Ledger
+from orchestrator.machine import Machine
 from orchestrator.order import Order
 from orchestrator.plan import order as ranked
 from orchestrator.presence import presence
@@ -44,7 +46,7 @@ def kept(order: Order, seen: Survey, fit: Fit, progress: Progress) -> dict[str, 
     serves = current(order, seen)
     if serves is None or not holds(serves, order.profile) or _damaged(order, serves):
         return None
-    if _same(serves, fit):
+    if as_planned(serves, fit, seen.machine):
         Ledger(order.home.ledger).forget_sighting(serves["server_host"], serves["alias"])
         if _renewed(order, serves, seen):
             progress.say(f"{serves['tag']} has other bytes than when it was deployed: trying them")
@@ -62,10 +64,17 @@ def kept(order: Order, seen: Survey, fit: Fit, progress: Progress) -> dict[str, 
     return {**serves, "changed": False}
 
 
-def _same(serves: Mapping[str, Any], fit: Fit) -> bool:
+def as_planned(serves: Mapping[str, Any], fit: Fit, machine: Machine) -> bool:
+    """Whether what serves is what would be deployed now: placed alike, with as many threads."""
     run = fit.estimate.load.run
     wanted = (fit.candidate.tag, run.context, run.parallel, fit.placement.kind)
-    return wanted == tuple(serves[k] for k in ("tag", "context", "parallel", "placement"))
+    # A server that is told none starts a thread for each core of the box.
+    then, now = (
+        settings.get("num_thread", machine.host.box_cores)
+        for settings in (serves["settings"], parameters(fit, machine))
+    )
+    kept = tuple(serves[k] for k in ("tag", "context", "parallel", "placement"))
+    return wanted == kept and then == now
 
 
 def _renewed(order: Order, serves: Mapping[str, Any], seen: Survey) -> bool:

@@ -9,6 +9,7 @@ from orchestrator.units import gib
 Vendor = Literal["nvidia", "amd", "apple", "intel", "ascend", "other"]
 RuntimeKind = Literal["embedded", "release"]
 DiskKind = Literal["nvme", "ssd", "hdd", "network", "memory"]
+_OLLAMAS: tuple[Vendor, ...] = ("nvidia", "amd", "apple")
 Whereabouts = Literal["process", "systemd", "container", "remote"]
 
 
@@ -26,8 +27,9 @@ class NumaNode:
 class Host:
     """The processor. `isa` names instruction sets that ggml has kernels for.
 
-    `cpu_quota` is what a control group grants in thousandths of a core, `threads` what a server
-    should be told as num_thread: it counts the physical cores and overlooks the quota.
+    `cpu_quota` is what a control group grants in thousandths of a core, `threads` how many a server
+    should start. Untold it starts `box_cores`: it counts the physical cores of the whole box, and
+    overlooks which of them it may use, and the quota.
     """
 
     os: str = "linux"
@@ -40,7 +42,19 @@ class Host:
     virtualization: Literal["wsl2"] | None = None
     cpu_quota: int | None = None
     threads: int | None = None
+    box_cores: int | None = None
     numa: tuple[NumaNode, ...] = ()
+
+    @property
+    def told_threads(self) -> int | None:
+        """What a server must be told as num_thread; None: by itself it starts no more."""
+        fewer = self.threads and self.box_cores and self.threads < self.box_cores
+        return self.threads if fewer else None
+
+    @property
+    def quota_binds(self) -> bool:
+        """Whether `threads` are what the quota grants; else what the server is scheduled on."""
+        return self.cpu_quota is not None and self.threads == max(1, self.cpu_quota // 1000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +126,8 @@ class Accelerator:
 
     `memory_reserved_bytes` is the driver's own part, inside of total and outside of free.
     `pci` is the address in sysfs, `pcie_*` the link's best, whatever it idles at. `virtual`: a
-    hypervisor's share of a card (vGPU).
+    hypervisor's share of a card (vGPU). `remedy` is the part of `unusable_reason` that says what to
+    do; None: nothing can be done.
     """
 
     vendor: Vendor
@@ -135,15 +150,20 @@ class Accelerator:
     processes: tuple[DeviceProcess, ...] = ()
     usable: bool = True
     unusable_reason: str | None = None
+    remedy: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Absent:
-    """What a probe did not find, and why; `present`: there is one, and it cannot be used."""
+    """What a probe did not find, and why; `present`: there is one, and it cannot be used.
+
+    `remedy` is the part of `reason` that says what to do; None: nothing can be done.
+    """
 
     probe: str
     reason: str
     present: bool = False
+    remedy: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +196,6 @@ class ServerSettings:
     amd_visible_devices: str | None = None
     gfx_override: str | None = None
     igpu_enable: bool | None = None
-    vulkan: bool | None = None
     listens_everywhere: bool | None = None
     proxy: str | None = None
 
@@ -195,7 +214,8 @@ class OtherServer:
 class ServerState:
     """The Ollama server: `local` says that the probe looked at the server's own machine.
 
-    `orphans` are runners that outlived their server and keep its memory.
+    `runners` are its processes that hold models, by their pids, `orphans` runners that outlived
+    their server and keep its memory.
     """
 
     host: str | None = None
@@ -207,6 +227,7 @@ class ServerState:
     where: Whereabouts | None = None
     loaded: tuple[LoadedModel, ...] = ()
     settings: ServerSettings = field(default_factory=ServerSettings)
+    runners: tuple[int, ...] = ()
     orphans: tuple[int, ...] = ()
     others: tuple[OtherServer, ...] = ()
 
@@ -244,7 +265,9 @@ class Machine:
             self.host.logical_cores,
             round(self.memory.total_bytes / 2**28),
         ]
-        parts += [(a.vendor, a.name, a.uuid, a.memory_total_bytes) for a in self.accelerators]
+        # An NPU that Ollama cannot use changes nothing of what is measured here.
+        used = [a for a in self.accelerators if a.vendor in _OLLAMAS]
+        parts += [(a.vendor, a.name, a.uuid, a.memory_total_bytes) for a in used]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:

@@ -53,13 +53,23 @@ def from_json(document: object, *, source: str, server_version: str | None = Non
 def _judged(
     machine: Machine, entries: list[dict[str, Any]], server_version: str | None
 ) -> tuple[Accelerator, ...]:
-    filled = tuple(with_known_facts(a) for a in machine.accelerators)
+    filled = tuple(
+        _with_stated_pool(a, entry) for a, entry in zip(machine.accelerators, entries, strict=True)
+    )
     server = replace(machine.server, version=server_version or machine.server.version)
     opinions = judged_for(server, filled)
     return tuple(
         told if entry.get("usable") is not None else opinion
         for told, opinion, entry in zip(filled, opinions, entries, strict=True)
     )
+
+
+def _with_stated_pool(accelerator: Accelerator, entry: Mapping[str, Any]) -> Accelerator:
+    """Return it with what the catalogue knows; whether it shares memory its entry knows better."""
+    known = with_known_facts(accelerator)
+    if entry.get("unified_memory") is None:
+        return known
+    return replace(known, unified_memory=accelerator.unified_memory)
 
 
 def with_known_facts(accelerator: Accelerator) -> Accelerator:

@@ -4,18 +4,34 @@ Pure. The same name becomes the same stand-in everywhere, so a mask still points
 """
 
 import re
-from collections.abc import Callable, Iterator
-from ipaddress import AddressValueError, IPv4Address, ip_address
+from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 
-# Accounts that say nothing about a person; and words too short to be told from other text.
-_NOBODY = frozenset({"root", "ollama", "nobody", "user", "ubuntu", "debian", "admin"})
+# Accounts that say nothing about a person.
+_NOBODY = frozenset({"root", "ollama", "nobody", "user", "ubuntu", "debian", "admin", "~"})
+# Words of these documents. A host or user with such a name is replaced only where the text around
+# it says that it is one.
+_WORDS = frozenset({
+    "amd", "apple", "ascend", "auto", "cpu", "cuda", "data", "default", "deploy", "disk", "docker",
+    "ext4", "gpu", "host", "intel", "linux", "localhost", "machine", "memory", "model", "models",
+    "node", "nvidia", "nvme", "process", "rocm", "run", "server", "store", "system", "systemd",
+    "test", "tmpfs", "xfs", "zfs",
+})  # fmt: skip
 _LEAST_NAME = 3
+_PUBLIC_HOSTS = (
+    "ollama.com", "ollama.ai", "huggingface.co", "hf.co", "hf-mirror.com", "modelscope.cn",
+    "github.com", "pypi.org", "no-color.org", "localhost", "example.org",
+)  # fmt: skip
 _DEVICE = re.compile(r"\b(?:GPU|MIG)-([0-9a-fA-F][0-9a-fA-F-]{7,})")
-_HOME = re.compile(r"(?<![\w.])/(home|Users)/([^/\s\"':,]+)")
+_HOME = re.compile(r"/(home|Users|media)/([^/\s\"':,;]+)")
 _SECRETS = (
     (re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-|xox[a-z]-)[A-Za-z0-9_-]{8,}"), "REDACTED"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 REDACTED"),
+    (
+        re.compile(r"(?i)(--?(?:token|password|passwd|secret|api-?key|key)[ =])[^\s\"']+"),
+        r"\1REDACTED",
+    ),
     (
         re.compile(
             r"(?i)([\w-]*(?:password|passwd|secret|token|api[_-]?key|credential)[\w-]*"
@@ -23,11 +39,14 @@ _SECRETS = (
         ),
         r"\1REDACTED",
     ),
-    (re.compile(r"://[^/\s:@]+(?::[^/\s@]*)?@"), "://REDACTED@"),
+    (re.compile(r"://[^/\s]+@"), "://REDACTED@"),
+    (re.compile(r"\b(user|username|domain|workgroup)=[^,\s]+"), r"\1=REDACTED"),
+    (re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "REDACTED@example.org"),
     (re.compile(r"(?i)\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b"), "00:00:00:00:00:00"),
-    # The servers of network file systems: nas.example.com:/export
-    (re.compile(r"(?<![\w./-])[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+:/(?!/)"), "server:/"),
 )
+# The servers of network file systems: nas:/export, //server/share.
+_SHARE = re.compile(r"(?<![\w./:-])(?:([A-Za-z0-9][\w.-]*):(?=/[^/\s])|//([\w.-]+)(?=/))")
+_URL_HOST = re.compile(r"(?<=://)(?:REDACTED@)?([A-Za-z][\w.-]*)")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
 _IPV6 = re.compile(r"(?i)(?<![\w:])(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7}")
 
@@ -39,31 +58,54 @@ class Redactor:
     """
 
     def __init__(self, *, home: str = "", user: str = "", host: str = "") -> None:
-        self._words = [(home.rstrip("/"), "~")] if home.count("/") > 1 else []
+        self._names: dict[str, str] = {}
+        self._home = home.rstrip("/") if home.count("/") > 1 else ""
         for name, stand_in in ((user, "user"), (host, "host"), (host.partition(".")[0], "host")):
-            if len(name) >= _LEAST_NAME and name.lower() not in (*_NOBODY, "localhost"):
-                self._words.append((name, stand_in))
+            if len(name) >= _LEAST_NAME and name not in _NOBODY | _WORDS:
+                self._names[name] = stand_in
         self._devices: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
         self._people: dict[str, str] = {}
+        self._hosts: dict[str, str] = {}
 
     def document(self, value: Any) -> Any:  # noqa: ANN401 - JSON
-        """Return a JSON value with every text in it redacted, keys included."""
+        """Return a JSON value with the texts in it redacted. Its keys stay, but for paths."""
         for text in _texts(value):
             self._learn(text)
-        return _mapped(value, self.text)
+        return self._value(value, "")
 
     def text(self, text: str) -> str:
         """Return a text with names, addresses, device numbers and secrets replaced."""
         self._learn(text)
         for pattern, stand_in in _SECRETS:
             text = pattern.sub(stand_in, text)
-        for name, stand_in in self._words:
+        if self._home:
+            text = re.sub(rf"{re.escape(self._home)}(?![\w.-])", "~", text)
+        text = _HOME.sub(lambda found: f"/{found[1]}/{self._person(found[2])}", text)
+        text = _SHARE.sub(lambda found: "server:" if found[1] else "//server", text)
+        text = _URL_HOST.sub(lambda found: found[0].replace(found[1], self._host(found[1])), text)
+        for name, stand_in in self._names.items():
             text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", stand_in, text)
-        text = _HOME.sub(self._person, text)
         for number, stand_in in self._devices.items():
             text = text.replace(number, stand_in)
         return _IPV6.sub(self._address, _IPV4.sub(self._address, text))
+
+    def _value(self, value: Any, key: str) -> Any:  # noqa: ANN401 - JSON
+        if isinstance(value, dict):
+            return {
+                self.text(name) if "/" in name else name: self._value(each, name)
+                for name, each in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self._value(each, key) for each in value]
+        if not isinstance(value, str):
+            return value
+        if key == "user":
+            return self._names.get(value) or self._person(value)
+        if key == "proxy":
+            return "REDACTED"
+        # A field that is nothing but one word is a name of its own kind: "nvidia", "linux".
+        return value if value in self._names else self.text(value)
 
     def _learn(self, text: str) -> None:
         for number in _DEVICE.findall(text):
@@ -72,25 +114,28 @@ class Redactor:
             zeros = re.sub(r"[0-9a-fA-F]", "0", number)
             self._devices.setdefault(number, f"{new:x}".zfill(8)[:8] + zeros[8:])
 
-    def _person(self, found: "re.Match[str]") -> str:
-        name = found[2]
-        if name in (*_NOBODY, "~"):
-            return found[0]
-        stand_in = self._people.setdefault(name, f"person{len(self._people) + 1}")
-        return f"/{found[1]}/{stand_in}"
+    def _person(self, name: str) -> str:
+        return name if name in _NOBODY else _numbered(self._people, name, "person{}")
+
+    def _host(self, name: str) -> str:
+        if name.endswith(_PUBLIC_HOSTS):
+            return name
+        return self._names.get(name) or _numbered(self._hosts, name, "host{}.example")
 
     def _address(self, found: "re.Match[str]") -> str:
         try:
             address = ip_address(found[0])
-        except (ValueError, AddressValueError):
+        except ValueError:
             return found[0]
         if address.is_loopback or address.is_unspecified:
             return found[0]
-        number = len(self._addresses) + 1
         # The addresses that are set aside for documentation.
-        of_4 = isinstance(address, IPv4Address)
-        new = f"192.0.2.{number % 256}" if of_4 else f"2001:db8::{number:x}"
-        return self._addresses.setdefault(found[0], new)
+        form = "192.0.2.{}" if address.version == 4 else "2001:db8::{}"
+        return _numbered(self._addresses, found[0], form)
+
+
+def _numbered(known: dict[str, str], name: str, form: str) -> str:
+    return known.setdefault(name, form.format(len(known) + 1))
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -98,18 +143,8 @@ def _texts(value: object) -> Iterator[str]:
         yield value
     elif isinstance(value, dict):
         for key, each in value.items():
-            yield str(key)
+            yield key
             yield from _texts(each)
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _texts(each)
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {change(str(key)): _mapped(each, change) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_mapped(each, change) for each in value]
-    return value

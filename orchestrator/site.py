@@ -1,9 +1,11 @@
 """Where something is deployed: the server's API, what of it lies on this machine, our ledger."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
+from orchestrator.errors import ServerRefused, ServerUnreachable
 from orchestrator.home import Home
 from orchestrator.ledger import Ledger
 from orchestrator.probe.disk import model_store
@@ -28,13 +30,15 @@ class Site:
 
     @classmethod
     def at(cls, home: Home, environ: Mapping[str, str]) -> Self:
-        """Return the site of OLLAMA_HOST. Whether a server answers there is not asked."""
-        host = server_host(environ)
-        process = read_process(host)
+        """Return the site of OLLAMA_HOST. Only a server whose environment is hidden is asked."""
+        server = Server(server_host(environ))
+        process, path = read_process(server.host), None
         # Without its process the server may be elsewhere, and that path here another's store.
-        path = model_store(process, systemd_unit(), environ) if process else None
+        if process:
+            blob = None if process.environ_known else _revealed(server)
+            path = model_store(process, systemd_unit(), environ, revealed=blob)
         return cls(
-            server=Server(host),
+            server=server,
             ledger=Ledger(home.ledger),
             process=process,
             store_path=str(path) if path else None,
@@ -62,3 +66,12 @@ class Site:
         """Return the digest that the server lists under a name; None: absent or torn."""
         found = self.server.find(name)
         return None if found is None else found.digest
+
+
+def _revealed(server: Server) -> str | None:
+    """Return the path of a blob as the server tells it; None: it has none, or does not answer."""
+    with suppress(ServerRefused, ServerUnreachable):
+        # A model of a cloud has no blob: one of the first will do.
+        names = [m.name for m in server.installed()[:5]]
+        return next(filter(None, map(server.blob_path, names)), None)
+    return None

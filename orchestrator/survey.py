@@ -53,6 +53,7 @@ def look(environ: Mapping[str, str], sight: Sight | None = None) -> Survey:
             host_url=server.host,
             server=claims,
             now=datetime.now(UTC),
+            environ=environ,
             sight=sight or Sight(),
             # A model of a cloud has no blob: one of the first will do.
             revealed=lambda: next(filter(None, map(server.blob_path, names[:5])), None),

@@ -11,14 +11,23 @@ from dataclasses import replace
 
 from orchestrator.era import NEWEST, Era, ServerVersion
 from orchestrator.errors import InvalidInput
+from orchestrator.fault import Fault
 from orchestrator.machine import Accelerator, RuntimeKind, ServerState
 
-EMBEDDED = "the embedded runtime runs on the CPU only; install Ollama's release to use this GPU"
+EMBEDDED = Fault(
+    "the embedded runtime runs on the CPU only",
+    "install Ollama's release (https://ollama.com/download) and start it to use this GPU",
+)
 NO_BACKEND = {
-    "intel": "Ollama uses Intel GPUs through Vulkan only, from 0.30 on and where a Vulkan driver is"
-    " installed: planned as a CPU",
-    "ascend": "Ollama has no backend for Ascend NPUs; vLLM-Ascend or MindIE use them",
-    "other": "Ollama has no backend for this vendor's accelerators",
+    "intel": Fault(
+        "Ollama uses Intel GPUs through Vulkan only, from 0.30 on and where a Vulkan driver is"
+        " installed: planned as a CPU",
+        "install a Vulkan driver and a server that is new enough, which may then use it",
+    ),
+    "ascend": Fault(
+        "Ollama has no backend for Ascend NPUs", "use vLLM-Ascend or MindIE, which serve them"
+    ),
+    "other": Fault("Ollama has no backend for this vendor's accelerators"),
 }
 """Why accelerators of a vendor are told and not planned for."""
 _JETSON = frozenset({(7, 2), (8, 7)})  # Xavier and Orin; Thor has the common driver
@@ -35,6 +44,7 @@ _ROCM: tuple[tuple[str, int, frozenset[str]], ...] = (
     ("0.12.11", 6, _ROCM6),
     ("0.0.1", 6, _ROCM6 | {"gfx900", "gfx906"}),
 )
+_UNMASK = "take the variable out of the server's environment, if that is not meant"
 # Of the integrated GPUs of AMD the one that Ollama uses without being told to.
 _STRIX_HALO = "gfx1151"
 _MI300 = "gfx942"  # where it shares the host's memory (MI300A) it is no small GPU beside a CPU
@@ -64,7 +74,7 @@ def judged(
     gfx_override: str | None = None,
     igpu_enable: bool | None = None,
 ) -> tuple[Accelerator, ...]:
-    """Return the accelerators with `usable` and `unusable_reason` set for this server.
+    """Return the accelerators with `usable`, its reason and remedy set for this server.
 
     One that is unusable already (lost, or split into MIG slices) stays so. Of several MIG slices
     only the largest stays usable: CUDA gives a process one slice.
@@ -87,24 +97,32 @@ def judged(
     )
     slices = [a for a in found if a.usable and _is_slice(a)]
     best = max(slices, key=lambda a: a.memory_free_bytes or 0, default=None)
-    reason = f"CUDA gives a process one MIG slice, and {best.uuid} has more free" if best else ""
-    one = tuple(_marked(a, reason) if a in slices and a is not best else a for a in found)
-    return _of_one_vendor(one)
+    if best is None:
+        return _of_one_vendor(found)
+    second = Fault(f"CUDA gives a process one MIG slice, and {best.uuid} has more free")
+    return _of_one_vendor(
+        [_marked(a, second) if a in slices and a is not best else a for a in found]
+    )
 
 
 def _of_one_vendor(found: Sequence[Accelerator]) -> tuple[Accelerator, ...]:
     """Leave usable the devices of the vendor that has most memory free: a model runs on one
-    library, which is one vendor's.
+    library, which is one vendor's. Shared memory of the host counts only where none has its own.
     """
+    usable = [a for a in found if a.usable]
+    own = [a for a in usable if not a.unified_memory]
     free: dict[str, int] = {}
-    for each in found:
-        if each.usable:
-            free[each.vendor] = free.get(each.vendor, 0) + (each.memory_free_bytes or 0)
-    if len(free) < 2:
+    for each in own or usable:
+        free[each.vendor] = free.get(each.vendor, 0) + (each.memory_free_bytes or 0)
+    if len({a.vendor for a in usable}) < 2:
         return tuple(found)
     best = max(free, key=lambda vendor: free[vendor])
-    reason = f"a model runs on GPUs of one vendor, and those of {best} have more memory free"
-    return tuple(a if a.vendor == best else _marked(a, reason) for a in found)
+
+    def second(vendor: str) -> Fault:
+        what = "have more memory free" if vendor in free else "have memory of their own"
+        return Fault(f"a model runs on GPUs of one vendor, and those of {best} {what}")
+
+    return tuple(a if a.vendor == best else _marked(a, second(a.vendor)) for a in found)
 
 
 def usability(
@@ -117,7 +135,7 @@ def usability(
     gfx_override: str | None = None,
     igpu_enable: bool | None = None,
     among: Sequence[Accelerator] = (),
-) -> str | None:
+) -> Fault | None:
     """Return why the server cannot run a model on it, or None if it can.
 
     `server_version` None is judged as the newest era, the strictest. `visible_devices` is the
@@ -130,8 +148,8 @@ def usability(
         return NO_BACKEND[accelerator.vendor]
     if server_runtime == "embedded":
         return EMBEDDED
-    if reason := _without_memory(accelerator):
-        return reason
+    if fault := _without_memory(accelerator):
+        return fault
     among = among or (accelerator,)
     newest = _newest_era(server_version)
     if accelerator.vendor == "nvidia":
@@ -147,17 +165,20 @@ def usability(
 
 def _nvidia(
     gpu: Accelerator, mask: str | None, among: Sequence[Accelerator], *, newest: bool
-) -> str | None:
+) -> Fault | None:
     capability = _numbers(gpu.compute_capability)
     if capability and capability < (5, 0):
-        return f"compute capability {gpu.compute_capability} is below 5.0, which Ollama needs"
+        return Fault(
+            f"compute capability {gpu.compute_capability} is below 5.0, which Ollama needs"
+        )
     driver, least = _numbers(gpu.driver), _least_driver(capability, newest=newest)
     # A Jetson's driver has numbers of its own (540 with JetPack 6), and Ollama builds for it.
     if driver and driver[0] < least and capability not in _JETSON:
         card = f" for compute capability {gpu.compute_capability}" if least == 570 else ""
-        return f"driver {gpu.driver} is too old: Ollama needs {least} or newer{card}"
+        what = f"driver {gpu.driver} is too old: Ollama needs {least} or newer{card}"
+        return Fault(what, f"upgrade the driver to {least} or newer")
     if mask is not None and gpu not in visible(mask, among):
-        return f"the server's CUDA_VISIBLE_DEVICES={mask!r} leaves it out"
+        return Fault(f"the server's CUDA_VISIBLE_DEVICES={mask!r} leaves it out", _UNMASK)
     return None
 
 
@@ -167,27 +188,30 @@ def _least_driver(capability: tuple[int, ...], *, newest: bool) -> int:
     return 570 if capability and capability <= (6, 2) else 550
 
 
-def _masked(gpu: Accelerator, mask: str | None, among: Sequence[Accelerator]) -> str | None:
+def _masked(gpu: Accelerator, mask: str | None, among: Sequence[Accelerator]) -> Fault | None:
     if mask is None or gpu in amd_visible(mask, among):
         return None
-    return f"the server's ROCR_ or HIP_VISIBLE_DEVICES={mask!r} leaves it out"
+    return Fault(f"the server's ROCR_ or HIP_VISIBLE_DEVICES={mask!r} leaves it out", _UNMASK)
 
 
-def _integrated(gpu: Accelerator, *, enable: bool | None, newest: bool) -> str | None:
+def _integrated(gpu: Accelerator, *, enable: bool | None, newest: bool) -> Fault | None:
     """Return why a GPU inside a processor is left to the CPU."""
     if not gpu.unified_memory or gpu.gfx in (None, _MI300):
         return None
     if not newest:
-        return (
+        return Fault(
             "an integrated GPU, of whose memory Ollama counts before 0.30 only what the firmware"
             " set aside: planned as a CPU"
         )
     if gpu.gfx == _STRIX_HALO if enable is None else enable:
         return None
-    return "Ollama leaves integrated GPUs out unless its server has OLLAMA_IGPU_ENABLE=1"
+    return Fault(
+        "Ollama leaves integrated GPUs out unless its server has OLLAMA_IGPU_ENABLE=1",
+        "start the server with it, if this one is to be used",
+    )
 
 
-def _no_kernels(gpu: Accelerator, version: str | None, override: str | None) -> str | None:
+def _no_kernels(gpu: Accelerator, version: str | None, override: str | None) -> Fault | None:
     """Return why ROCm has no kernels for it; the override is taken for what the GPU is."""
     server = _version(version)
     if override and server.era is Era.ESTIMATE:
@@ -196,8 +220,13 @@ def _no_kernels(gpu: Accelerator, version: str | None, override: str | None) -> 
     rocm, built = next((r, b) for least, r, b in _ROCM if ServerVersion.parse(least) <= server)
     if gfx is None or gfx in built:
         return None
-    like = "; HSA_OVERRIDE_GFX_VERSION=10.3.0 may make it run" if gfx.startswith("gfx103") else ""
-    return f"{gfx} is not among the architectures of Ollama's ROCm {rocm} build{like}"
+    related = gfx.startswith("gfx103")
+    return Fault(
+        f"{gfx} is not among the architectures of Ollama's ROCm {rocm} build",
+        "start the server with HSA_OVERRIDE_GFX_VERSION=10.3.0, which may make it run"
+        if related
+        else None,
+    )
 
 
 def _overridden(override: str | None) -> str | None:
@@ -257,16 +286,16 @@ def _named(item: str, cards: Sequence[Accelerator]) -> Accelerator | None:
     return matches[0] if len(matches) == 1 else None
 
 
-def _marked(accelerator: Accelerator, reason: str | None) -> Accelerator:
-    if not accelerator.usable or not reason:
+def _marked(accelerator: Accelerator, fault: Fault | None) -> Accelerator:
+    if not accelerator.usable or fault is None:
         return accelerator
-    return replace(accelerator, usable=False, unusable_reason=reason)
+    return replace(accelerator, usable=False, unusable_reason=fault.text, remedy=fault.remedy)
 
 
-def _without_memory(accelerator: Accelerator) -> str | None:
+def _without_memory(accelerator: Accelerator) -> Fault | None:
     if not accelerator.unified_memory and accelerator.memory_total_bytes is None:
-        return "the driver would not tell how much memory it has"
-    return "it has no memory" if accelerator.memory_total_bytes == 0 else None
+        return Fault("the driver would not tell how much memory it has")
+    return Fault("it has no memory") if accelerator.memory_total_bytes == 0 else None
 
 
 def _is_slice(accelerator: Accelerator) -> bool:

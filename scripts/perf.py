@@ -75,6 +75,19 @@ def quick(environ: Mapping[str, str]) -> None:
     show("deploy explain", cost([deploy, "explain"], environ), 0.50, 80)
 
 
+def probes(folder: Path, environ: Mapping[str, str]) -> None:
+    """Print what a look at the machine costs, without a GPU and with eight of a stub's."""
+    sys.path.insert(0, str(REPOSITORY))
+    from tests.real import nvml  # noqa: PLC0415 - only now on the path
+
+    deploy = str(Path(sys.executable).with_name("deploy"))
+    show("deploy probe", cost([deploy, "probe"], environ), 0.35, 60)
+    described = nvml.driver(nvml.build(folder), "h100_x8", folder)
+    found = cost([deploy, "probe"], {**environ, **described})
+    show("deploy probe, 8 GPUs of a stub", found, 0.60, 60)
+    show("deploy doctor", cost([deploy, "doctor"], environ), 0.60, 60)
+
+
 def cards(folder: Path, environ: Mapping[str, str]) -> None:
     """Print what planning for many accelerators costs: at most twice one."""
     deploy = str(Path(sys.executable).with_name("deploy"))
@@ -137,6 +150,7 @@ def main() -> None:
         home.mkdir()
         environ = environment(home, asked.port)
         quick(environ)
+        probes(Path(name), environ)
         cards(Path(name), environ)
         estimates()
         if not asked.quick:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.budget import Budget, beside, budget
 from orchestrator.fit import Terms, predicted
 from orchestrator.machine import Accelerator, Machine
+from orchestrator.probe.numa import without_device_nodes
 from orchestrator.profile import Profile
 from orchestrator.settings import Wishes
 from orchestrator.units import GIB, MIB
@@ -162,3 +163,17 @@ def test_a_card_that_another_model_fills_takes_none_beside_it() -> None:
     full = box(64, CARD, server={"loaded": [MODEL]})
     card = replace(full.accelerators[0], memory_free_bytes=3 * GIB)
     assert not loaded_beside(replace(full, accelerators=(card,)))
+
+
+def test_hbm_that_the_kernel_uses_too_is_promised_once() -> None:
+    node = {"index": 1, "total_bytes": 94 * GIB, "free_bytes": 93 * GIB}
+    grace = box(
+        596,
+        ("NVIDIA GH200 480GB", 95.6),
+        memory={"available_bytes": 573 * GIB},
+        host={"arch": "aarch64", "numa": [node]},
+    )
+    own = without_device_nodes(grace.memory, grace.host, grace.accelerators)
+    found = of(replace(grace, memory=own))
+    assert found.host_bytes / GIB == pytest.approx(480 - 50.2, abs=1e-6)
+    assert sum(c.free_bytes for c in found.cards) / GIB == pytest.approx(95.6)

@@ -1,10 +1,15 @@
 """A bug report names no person, no host and no secret, and still tells what happened."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.machine import Machine
+from orchestrator.machine_file import from_json
 from orchestrator.redact import Redactor
+
+GIB = 2**30
 
 
 def clean() -> Redactor:
@@ -24,14 +29,24 @@ def clean() -> Redactor:
         pytest.param("[2a01:4f8::1]:80", "[2001:db8::1]:80", id="address-of-6"),
         pytest.param("driver 550.144.03", "driver 550.144.03", id="a-version-is-no-address"),
         pytest.param("0000:01:00.0", "0000:01:00.0", id="a-pci-address-is-none"),
-        pytest.param("http://me:pa55@proxy:3128", "http://REDACTED@proxy:3128", id="proxy-login"),
-        pytest.param("http://token@proxy:3128", "http://REDACTED@proxy:3128", id="proxy-token"),
+        pytest.param("http://me:pa55@a:80/", "http://REDACTED@host1.example:80/", id="login"),
+        pytest.param("http://me:p@ss@a:80/", "http://REDACTED@host1.example:80/", id="an-at-in-it"),
+        pytest.param("http://a.lab:1/v1", "http://host1.example:1/v1", id="url"),
+        pytest.param("https://ollama.com/install.sh", "https://ollama.com/install.sh", id="public"),
+        pytest.param("http://localhost:1", "http://localhost:1", id="localhost"),
         pytest.param("HF_TOKEN=hf_abcdefghijklmnop", "HF_TOKEN=REDACTED", id="hub-token"),
         pytest.param("Authorization: Bearer ab.cdef", "Authorization: Bearer REDACTED", id="b"),
         pytest.param('"api_key": "s3cr3tvalue"', '"api_key": "REDACTED"', id="key"),
         pytest.param("EOS token = 151643", "EOS token = 151643", id="a-models-token"),
         pytest.param("num_tokens=4096000", "num_tokens=4096000", id="a-count-is-no-secret"),
-        pytest.param("nas.example.com:/export/models", "server:/export/models", id="nfs"),
+        pytest.param("nfs4 nas.lab:/export rw", "nfs4 server:/export rw", id="nfs"),
+        pytest.param("nfs nas:/volume1 rw", "nfs server:/volume1 rw", id="nfs-short-name"),
+        pytest.param("cifs //files.lab/share rw", "cifs //server/share rw", id="cifs"),
+        pytest.param("username=bo,domain=LAB", "username=REDACTED,domain=REDACTED", id="options"),
+        pytest.param("/run/media/bo/usb", "/run/media/person1/usb", id="removable"),
+        pytest.param("/var/home/bo/x", "/var/home/person1/x", id="home-elsewhere"),
+        pytest.param("by bo@lab.example", "by REDACTED@example.org", id="mail"),
+        pytest.param("--token abc --key=x1", "--token REDACTED --key=REDACTED", id="arguments"),
         pytest.param("aa:bb:cc:dd:ee:ff", "00:00:00:00:00:00", id="mac-address"),
     ],
 )  # fmt: skip
@@ -57,6 +72,31 @@ def test_one_name_has_one_stand_in() -> None:
     assert found[:3] == ["/home/person1/a", "/home/person2/b", "/home/person1/c"]
     first, second, third = found[3].split()
     assert first == third != second
+
+
+@pytest.mark.parametrize("name", ["server", "memory", "nvidia", "linux", "ext4", "annika"])
+def test_a_host_or_user_named_like_a_word_of_the_document_breaks_nothing(name: str) -> None:
+    document = {
+        "host": {"os": "linux", "arch": "x86_64"},
+        "memory": {"total_bytes": 64 * GIB, "available_bytes": 60 * GIB},
+        "disk": {
+            "model_store": f"/home/{name}/.ollama/models",
+            "kind": "nvme",
+            "filesystem": "ext4",
+        },
+        "accelerators": [{"vendor": "nvidia", "name": "RTX", "memory_total_bytes": 24 * GIB}],
+        "server": {"host": "http://127.0.0.1:11434", "user": name, "where": "systemd"},
+    }
+    clean = Redactor(home=f"/home/{name}", user=name, host=f"{name}.lab")
+    found = clean.document(document)
+    assert found["disk"].pop("model_store") == "~/.ollama/models"
+    assert found["server"].pop("user") != name
+    assert from_json(found, source="x") == replace_store(from_json(document, source="x"))
+
+
+def replace_store(machine: Machine) -> Machine:
+    disk = replace(machine.disk, model_store=None)
+    return replace(machine, disk=disk, server=replace(machine.server, user=None))
 
 
 def test_numbers_and_shape_stay() -> None:

@@ -45,7 +45,6 @@ def doctor(
     sight = Sight(seen={} if bundle_path else None)
     seen = look(os.environ, sight)
     found = document(examine(rounds(home, os.environ, profile.alias, seen)))
-    emit(found, render(found), as_json=as_json)
     if bundle_path:
         from orchestrator.evidence import bundle
 
@@ -59,5 +58,6 @@ def doctor(
             server_log=server.log if server else None,
         )
         click.echo(f"saved to {bundle_path}: look into it before you send it", err=True)
+    emit(found, render(found), as_json=as_json)
     if found["outcome"] == "fail":
         raise click.exceptions.Exit(CheckFailed.exit_code)

@@ -38,8 +38,7 @@ def probe(
     sight = Sight(seen={} if save_path else None)
     machine = look(os.environ, sight).machine
     if measure:
-        machine = measured(machine)
-    emit(machine.to_json(), render(machine), as_json=as_json)
+        machine = measured(machine, sight)
     if save_path:
         from orchestrator.evidence import save
 
@@ -47,3 +46,4 @@ def probe(
         click.echo(
             f"saved to {save_path}: `deploy plan --machine {save_path}` plans on it", err=True
         )
+    emit(machine.to_json(), render(machine), as_json=as_json)

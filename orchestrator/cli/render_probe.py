@@ -90,9 +90,11 @@ def _host(host: Host) -> Iterator[Line]:
     shown = [flag for flag in _WIDE_ISA if flag in host.isa]
     plain = "no AVX2" if host.arch in ("x86_64", "amd64") else host.arch
     yield Line("CPU", f"{host.cpu or host.arch}: {cores}; {' '.join(shown) or plain}")
-    if host.cpu_quota:
-        granted = f"{host.cpu_quota / 1000:g} cores granted by a control group"
-        yield Line("", f"{granted}: give a server num_thread {host.threads or 1}")
+    if host.told_threads:
+        granted = f"a control group grants {(host.cpu_quota or 0) / 1000:g}"
+        bound = granted if host.quota_binds else f"the server is scheduled on {host.threads}"
+        told = f"tell it num_thread {host.told_threads}"
+        yield Line("", f"{bound} of the box's {host.box_cores} cores: {told}")
     if host.container or host.virtualization:
         where = " in ".join(filter(None, (host.container, host.virtualization)))
         yield Line("", f"inside of {where}")

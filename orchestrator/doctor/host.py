@@ -16,8 +16,8 @@ _LEAST_FREE_BYTES = 2 * GIB
 def host(case: Case) -> Iterator[Check]:
     """Check the processor and the memory."""
     yield _processor(case.machine.host)
-    if quota := case.machine.host.cpu_quota:
-        yield _quota(case.machine.host, quota)
+    if threads := case.machine.host.told_threads:
+        yield _threads(case.machine.host, threads)
     yield from _memory(case.machine.memory)
 
 
@@ -33,14 +33,18 @@ def _processor(cpu: Host) -> Check:
     return passed("cpu", f"{name}, {cpu.physical_cores or '?'} cores for the server")
 
 
-def _quota(cpu: Host, quota: int) -> Check:
-    threads = cpu.threads or 1
+def _threads(cpu: Host, threads: int) -> Check:
+    if cpu.quota_binds:
+        name, granted = "cpu quota", f"a control group grants {(cpu.cpu_quota or 0) / 1000:g}"
+        raised = "raise the quota (CPUQuota=, --cpus)"
+    else:
+        name, granted = "cpu set", f"the server is scheduled on {threads}"
+        raised = "give it more cores (AllowedCPUs=, CPUAffinity=, --cpuset-cpus)"
     return warned(
-        "cpu quota",
-        f"a control group grants {quota / 1000:g} cores, and Ollama starts a thread for each core"
-        " that it sees",
-        f"raise the quota (CPUQuota=, --cpus); what deploy deploys is told num_thread {threads},"
-        " other models need it in their clients' options",
+        name,
+        f"{granted} of the box's {cpu.box_cores} cores, and Ollama starts a thread for each",
+        f"{raised}; what deploy deploys is told num_thread {threads}, other models need it in their"
+        " clients' options",
     )
 
 
@@ -49,12 +53,12 @@ def _memory(memory: Memory) -> Iterator[Check]:
     limited = "" if limit is None else f", a control group leaves {gib(limit)}"
     shown = f"{gib(memory.available_bytes)} of {gib(memory.total_bytes)} available{limited}"
     if memory.free_bytes < _LEAST_FREE_BYTES:
+        raised = ", or raise the limit (MemoryMax=, --memory, --cpuset-mems)"
         yield warned(
             "memory",
             shown,
-            "end what is not needed"
-            + ("" if limit is None else ", or raise the limit (MemoryMax=, --memory)")
-            + "; `deploy plan` says what still fits",
+            f"end what is not needed{'' if limit is None else raised}"
+            "; `deploy plan` says what still fits",
         )
     else:
         yield passed("memory", shown)

@@ -83,7 +83,7 @@ def _bound_by(found: Estimate, machine: Machine, read: int, ceiling: float | Non
     each = f"every token reads {gib(read)} of weights"
     most = f"; memory alone allows {ceiling:.0f} tokens/s" if ceiling else ""
     if placement.kind == "cpu":
-        cores = machine.host.physical_cores
+        cores = machine.host.threads or machine.host.physical_cores
         limit = f"{cores} cores and the host's memory" if cores else "the host's memory"
         return f"{each}; {limit} bound it{most}"
     if placement.kind == "split":

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.fault import Fault
 from orchestrator.machine import Absent, Accelerator, Disk, LoadedModel, Machine, ServerState
 from orchestrator.machine_file import with_known_facts
 from orchestrator.probe.amd import AmdProbe
@@ -19,6 +20,7 @@ from orchestrator.probe.disk import model_store, read_disk
 from orchestrator.probe.host import read_host
 from orchestrator.probe.intel import IntelProbe
 from orchestrator.probe.memory import read_memory
+from orchestrator.probe.numa import without_device_nodes
 from orchestrator.probe.nvidia import NvidiaProbe
 from orchestrator.probe.other import OtherProbe
 from orchestrator.probe.server import ServerProcess, is_local, read_process, whereabouts
@@ -81,35 +83,42 @@ def read_machine(
     host_url: str,
     server: ServerClaims | None,
     now: datetime,
+    environ: Mapping[str, str] = os.environ,
     probes: tuple[AcceleratorProbe, ...] | None = None,
     sight: Sight = _HERE,
     revealed: Callable[[], str | None] = lambda: None,
 ) -> Machine:
     """Return this machine as the server at `host_url` may use it; `server` None: none answers.
 
+    `environ` is what a server that we start would have. Of a captured box only hardware is known,
+    and where `environ` says that models lie: never its processes, whose numbers are others here.
+
     `server.local` is False where the server is, or may be, on another machine or in a container
     that we cannot see: then everything else describes the wrong box. `revealed` asks the server
     for the path of a blob, where its environment is hidden. Never raises.
     """
-    process = read_process(host_url)
+    process = read_process(host_url) if sight.live else None
     pid = process.pid if process else None
     absent: list[Absent] = []
-    state = _state(host_url, server, process)
-    read = _accelerators(default_probes(sight, process) if probes is None else probes, absent)
+    state = _state(host_url, server, process, sight)
+    # Where no server runs, it will be ours.
+    rights = process or (_ourselves() if sight.live and server is None else None)
+    read = _accelerators(default_probes(sight, rights) if probes is None else probes, absent)
     # Whether memory is shared the reading knows best: Strix Halo may have a part of its own.
     known = (replace(with_known_facts(a), unified_memory=a.unified_memory) for a in read)
     accelerators = judged_for(state, tuple(known))
-    disk = _disk(state, process, revealed, sight)
+    disk = _disk(state, process, environ, revealed, sight)
     store = Path(disk.model_store) if disk.model_store else None
-    state = replace(state, orphans=orphans(store))
+    state = replace(state, orphans=orphans(store) if sight.live else ())
     if disk.model_store is None:
         why = "the server's model store lies in another container or on another host"
         absent.append(Absent(probe="disk", reason=why))
+    host = read_host(pid, sight)
     runs_on_cpu = not any(a.usable for a in accelerators)
     return Machine(
         taken_at=now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        host=read_host(pid, sight),
-        memory=read_memory(pid, sight),
+        host=host,
+        memory=without_device_nodes(read_memory(pid, sight), host, accelerators),
         disk=disk,
         accelerators=accelerators,
         absent=tuple(absent),
@@ -138,15 +147,21 @@ def measured(machine: Machine, sight: Sight = _HERE) -> Machine:
 def _disk(
     state: ServerState,
     process: ServerProcess | None,
+    environ: Mapping[str, str],
     revealed: Callable[[], str | None],
     sight: Sight,
 ) -> Disk:
     if not state.local:
         return Disk()
-    known = process is not None and process.settings_known
-    unit = None if known else systemd_unit()
-    blob = revealed() if process and not known else None
-    return read_disk(model_store(process, unit, os.environ, revealed=blob), sight)
+    hidden = process is not None and not process.environ_known
+    unit = systemd_unit() if sight.live and (hidden or process is None) else None
+    blob = revealed() if hidden else None
+    return read_disk(model_store(process, unit, environ, revealed=blob), sight)
+
+
+def _ourselves() -> ServerProcess:
+    groups = frozenset({os.getegid(), *os.getgroups()})
+    return ServerProcess(pid=os.getpid(), uid=os.geteuid(), groups=groups)
 
 
 def _accelerators(
@@ -157,10 +172,9 @@ def _accelerators(
         try:
             reading = probe.read()
         except Exception as e:  # noqa: BLE001 - a fault of ours with one vendor must not hide another
-            fault = f"a fault of deploy itself, {type(e).__name__}: {e}"
-            reading = Absent(
-                probe=probe.name, reason=f"{fault}: report it with `deploy doctor --bundle`"
-            )
+            what = f"a fault of deploy itself, {type(e).__name__}: {e}"
+            fault = Fault(what, "report it with `deploy doctor --bundle report.zip`")
+            reading = Absent(probe=probe.name, reason=fault.text, present=True, remedy=fault.remedy)
         if isinstance(reading, Absent):
             absent.append(reading)
         else:
@@ -169,13 +183,18 @@ def _accelerators(
 
 
 def _state(
-    host_url: str, server: ServerClaims | None, process: ServerProcess | None
+    host_url: str, server: ServerClaims | None, process: ServerProcess | None, sight: Sight
 ) -> ServerState:
     state = ServerState(
         host=host_url,
         version=server.version if server else None,
-        local=is_local(host_url, process, answers=server is not None),
         loaded=server.loaded if server else (),
+    )
+    if not sight.live:
+        return state
+    state = replace(
+        state,
+        local=is_local(host_url, process, answers=server is not None),
         where=whereabouts(host_url, process),
         others=other_servers(host_url, process.pid if process else None),
     )
@@ -187,6 +206,7 @@ def _state(
         pid=process.pid,
         user=process.user,
         settings=process.settings,
+        runners=tuple(runner.pid for runner in process.runners),
     )
 
 

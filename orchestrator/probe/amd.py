@@ -1,10 +1,12 @@
 """AMD GPUs, by what the kernel's drivers tell in sysfs: no tool or library of ROCm is needed."""
 
+import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import one_line
+from orchestrator.fault import Fault
 from orchestrator.machine import Absent, Accelerator
 from orchestrator.probe.kfd import Node, gpu_nodes, nodes_of
 from orchestrator.probe.pci import AMD, PciDevice, devices_of
@@ -14,22 +16,24 @@ from orchestrator.probe.sight import Sight
 from orchestrator.units import GIB
 
 _KFD = "/dev/kfd"
-_NO_DRIVER = (
-    "no kernel driver is bound to it: `modprobe amdgpu` (the firmware or a newer kernel may be"
-    " missing)"
+_NO_DRIVER = Fault(
+    "no kernel driver is bound to it",
+    "`modprobe amdgpu` (the firmware or a newer kernel may be missing)",
 )
-_NO_KFD = (
-    f"no {_KFD}: ROCm's kernel driver (part of amdgpu) is missing; a container needs"
-    f" --device {_KFD} --device /dev/dri"
+_NO_KFD = Fault(
+    f"no {_KFD}: ROCm's kernel driver (part of amdgpu) is missing",
+    f"`modprobe amdgpu`, or start the container with --device {_KFD} --device /dev/dri",
 )
-_NOT_LISTED = (
+_NOT_LISTED = Fault(
     "ROCm's kernel driver does not list it: it is not supported, its slot has no PCIe atomics, or"
-    " this container may not use it"
+    " this container may not use it",
+    "see what `dmesg | grep kfd` says",
 )
 _DRIVERS = {
-    "radeon": "its driver is radeon: the card is too old for ROCm, which needs amdgpu",
-    "vfio-pci": "it is given to a virtual machine (its driver is vfio-pci)",
+    "radeon": Fault("its driver is radeon: the card is too old for ROCm, which needs amdgpu"),
+    "vfio-pci": Fault("it is given to a virtual machine (its driver is vfio-pci)"),
 }
+_ANSWERS = {"yes": True, "no": False}
 _STRIX_HALO = "gfx1151"
 _MI300A = "0x74a0"
 _CARVE_OUT_BYTES, _LEAST_SHARED_BYTES = 4 * GIB, 8 * GIB
@@ -61,7 +65,7 @@ class AmdProbe:
 
     def _card(self, device: PciDevice, index: int, nodes: list[Node]) -> Accelerator:
         gfx = nodes[0].gfx if nodes else None
-        reason = self._unusable(device, nodes)
+        fault = self._unusable(device, nodes)
         total, free, shared = _memory(device, gfx, self.sight)
         generation, width = link_of(device, self.sight)
         return Accelerator(
@@ -77,37 +81,58 @@ class AmdProbe:
             pci=device.address,
             pcie_generation=generation,
             pcie_width=width,
-            usable=reason is None,
-            unusable_reason=reason,
+            usable=fault is None,
+            unusable_reason=fault.text if fault else None,
+            remedy=fault.remedy if fault else None,
         )
 
-    def _unusable(self, device: PciDevice, nodes: list[Node]) -> str | None:
+    def _unusable(self, device: PciDevice, nodes: list[Node]) -> Fault | None:
         """Return what keeps the server's user from it, whatever its version of Ollama can do."""
-        reason = _driver_reason(driver_of(device, self.sight))
-        reason = reason or self._refused(_KFD, missing=_NO_KFD)
-        if reason or not nodes:
-            return reason or _NOT_LISTED
+        fault = _driver_fault(driver_of(device, self.sight))
+        fault = fault or self.refused(_KFD, missing=_NO_KFD)
+        if fault or not nodes:
+            return fault or _NOT_LISTED
         if len(nodes) > 1:
-            return f"it is split into {len(nodes)} partitions: set it to SPX to use it as one GPU"
+            what = f"it is split into {len(nodes)} partitions"
+            return Fault(what, "set it to SPX to use it as one GPU")
         render = (f"/dev/dri/renderD{minor}" for minor in self._minors(device))
-        missing = "no {}: a container needs --device /dev/dri"
-        refusals = (self._refused(node, missing=missing.format(node)) for node in render)
+        start = "start the container with --device /dev/dri"
+        refusals = (self.refused(node, missing=Fault(f"no {node}", start)) for node in render)
         return next(filter(None, refusals), None)
 
-    def _refused(self, path: str, *, missing: str) -> str | None:
+    def refused(self, path: str, *, missing: Fault) -> Fault | None:
+        """Return what keeps the server's user from a device file; `missing`: there is none."""
         told = self.sight.told(f"stat {path}", lambda: stat_text(path))
         if told is None:
             return missing
-        found = re.fullmatch(r"([0-7]{3,5}) ([0-9]{1,10}) ([0-9]{1,10})", told.strip())
-        if not found or self._may_open(int(found[1], 8), int(found[2]), int(found[3])):
+        found = re.fullmatch(r"([0-7]{3,5}) ([0-9]{1,10}) ([0-9]{1,10})( acl)?", told.strip())
+        if not found or self._let_in(path, found):
             return None
-        return (
-            f"the server's user may not open {path} (mode {found[1]}, group {found[3]}): add it to"
-            " the groups render and video, and restart the server"
+        return Fault(
+            f"the server's user may not open {path} (mode {found[1]}, group {found[3]})",
+            "add it to the groups render and video, and restart the server",
         )
 
-    def _may_open(self, mode: int, owner: int, group: int) -> bool:
+    def _let_in(self, path: str, stat: re.Match[str]) -> bool:
         """Say whether the server's user may read and write, where that is known."""
+        tried = self.sight.told(f"access {path}", lambda: self._tried(path))
+        if tried is not None and tried.strip() in _ANSWERS:
+            return _ANSWERS[tried.strip()]
+        if stat[4]:  # somebody has rights that the mode does not show, and who it is we do not read
+            return True
+        return self._by_mode(int(stat[1], 8), int(stat[2]), int(stat[3]))
+
+    def _tried(self, path: str) -> str | None:
+        """Ask the kernel, which also knows the access lists that udev gives to who is logged in.
+
+        None: the server's rights are not ours. It may have our user and not yet our groups.
+        """
+        ours = frozenset({os.getegid(), *os.getgroups()})
+        if self.uid != os.geteuid() or self.groups not in (None, ours):
+            return None
+        return access_text(path)
+
+    def _by_mode(self, mode: int, owner: int, group: int) -> bool:
         if self.uid in (None, 0):
             return True
         if self.uid == owner:
@@ -126,20 +151,41 @@ class AmdProbe:
 
 
 def stat_text(path: str) -> str | None:
-    """Return the mode in octal, the owner and the group of a file of this box: "0660 0 109"."""
+    """Return the mode in octal, the owner and the group of a file of this box: "0660 0 109".
+
+    A fourth word, "acl", says that it has an access list, of which the mode shows only the mask.
+    """
     try:
         found = Path(path).stat()
     except (OSError, ValueError):
         return None
-    return f"{found.st_mode & 0o7777:04o} {found.st_uid} {found.st_gid}"
+    beyond = " acl" if _has_access_list(path) else ""
+    return f"{found.st_mode & 0o7777:04o} {found.st_uid} {found.st_gid}{beyond}"
 
 
-def _driver_reason(driver: str | None) -> str | None:
+def access_text(path: str) -> str:
+    """Return "yes" if this very program may read and write a file of this box, else "no"."""
+    effective = os.access in os.supports_effective_ids
+    return "yes" if os.access(path, os.R_OK | os.W_OK, effective_ids=effective) else "no"
+
+
+def _has_access_list(path: str) -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except OSError:
+        return False
+
+
+def _driver_fault(driver: str | None) -> Fault | None:
     if driver == "amdgpu":
         return None
     if driver is None:
         return _NO_DRIVER
-    return _DRIVERS.get(driver, f"its driver is {one_line(driver)}, and ROCm needs amdgpu")
+    return _DRIVERS.get(driver) or Fault(
+        f"its driver is {driver}, and ROCm needs amdgpu", "give it to amdgpu"
+    )
 
 
 def _memory(

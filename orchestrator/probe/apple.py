@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from orchestrator.fault import Fault
 from orchestrator.machine import Absent, Accelerator
 from orchestrator.probe.pci_names import shown
 from orchestrator.probe.sight import Answer, Sight, whole
@@ -38,8 +39,9 @@ class AppleProbe:
         # Not on every PATH of cron. A name that this Mac does not know fails alone.
         answer = self.sight.tool("sysctl", ["/usr/sbin/sysctl", *_NAMES])
         if answer.fault:
-            reason = f"the chip is not known: {answer.fault}"
-            return Absent(probe=self.name, reason=reason, present=arch == "arm64")
+            fault = Fault(f"the chip is not known: {answer.fault}", "see what `sysctl hw` says")
+            present = arch == "arm64"
+            return Absent(probe=self.name, reason=fault.text, present=present, remedy=fault.remedy)
         told = _values(answer)
         translated = told.get("sysctl.proc_translated") == "1"
         if arch != "arm64" and not translated:

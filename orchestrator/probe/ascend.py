@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from orchestrator.fault import Fault
 from orchestrator.machine import Absent, Accelerator
 from orchestrator.probe.npu_smi import Chip, Reading, read_chips
 from orchestrator.probe.pci import HUAWEI, PciDevice, devices_of
@@ -61,6 +62,8 @@ def _told(reading: Reading) -> tuple[Accelerator, ...]:
 def _silent(nodes: int, on_bus: list[PciDevice], fault: str | None) -> tuple[Accelerator, ...]:
     """Return what can be told without npu-smi: how many chips there are, and of what kind."""
     count = nodes or len(on_bus)
+    useless = NO_BACKEND["ascend"]
+    unread = Fault(f"{useless.what}; its memory is unknown: {fault}", useless.remedy)
     # A container sees all of the bus, and is given some of the chips: which, nothing tells.
     known = on_bus if len(on_bus) == count else []
     kinds = {_CHIPS.get(device.device, "Ascend NPU") for device in on_bus}
@@ -73,7 +76,8 @@ def _silent(nodes: int, on_bus: list[PciDevice], fault: str | None) -> tuple[Acc
             memory_free_bytes=None,
             pci=known[index].address if known else None,
             usable=False,
-            unusable_reason=f"{NO_BACKEND['ascend']}; its memory is unknown: {fault}",
+            unusable_reason=unread.text,
+            remedy=unread.remedy,
         )
         for index in range(count)
     )

@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Literal
 
 from orchestrator.probe.cgroup import lineage
 from orchestrator.probe.sight import Sight, whole
@@ -26,18 +27,27 @@ def usable_cpus(pid: int | None, sight: Sight) -> frozenset[int]:
     An allowed processor may be switched off, and the scheduler spreads nothing over isolated ones.
     Empty where a captured box does not tell.
     """
-    online = cpu_list(sight.text(f"{CPUS}/online"))
-    allowed = _allowed(pid, sight) or _allowed(None, sight)
+    on = _switched_on(sight)
+    allowed = allowed_list("Cpus", pid, sight) or allowed_list("Cpus", None, sight)
     if not allowed:
         allowed = cpu_list(sight.told("affinity", _affinity) or "")
-    # In LXC /sys may number the processors anew: then it is no help.
-    awake = allowed & online or allowed or online
+    awake = allowed & on or allowed or on
     return awake - cpu_list(sight.text(f"{CPUS}/isolated")) or awake
 
 
-def _allowed(pid: int | None, sight: Sight) -> frozenset[int]:
+def _switched_on(sight: Sight) -> frozenset[int]:
+    """Return the processors of the whole box that run, whoever may use them."""
+    online, present = (cpu_list(sight.text(f"{CPUS}/{name}")) for name in ("online", "present"))
+    # In LXC the list of those online may be made up: as many as the container has, from 0. Whether
+    # one is off it tells itself; one that has no such file cannot be switched.
+    off = {n for n in present - online if sight.number(f"{CPUS}/cpu{n}/online") == 0}
+    return (present | online) - off
+
+
+def allowed_list(kind: Literal["Cpus", "Mems"], pid: int | None, sight: Sight) -> frozenset[int]:
+    """Return the processors or memory nodes that a process may use; empty: it is not told."""
     status = sight.text(f"/proc/{pid or 'self'}/status")
-    listed = re.search(r"^Cpus_allowed_list:(.*)$", status, re.MULTILINE)
+    listed = re.search(rf"^{kind}_allowed_list:(.*)$", status, re.MULTILINE)
     return cpu_list(listed[1]) if listed else frozenset()
 
 
@@ -80,7 +90,7 @@ def _core(number: int, sight: Sight) -> str:
 
 
 def threads(cpus: frozenset[int], granted: int | None, sight: Sight) -> int | None:
-    """Return what a server should be told as num_thread; None: nothing of its cores is known.
+    """Return how many threads a server should start; None: nothing of its cores is known.
 
     One thread for each physical core: a second one on the same core takes from the first. Never
     more than whole cores of the quota: the kernel stops all threads once it is used up, and each
@@ -89,6 +99,15 @@ def threads(cpus: frozenset[int], granted: int | None, sight: Sight) -> int | No
     """
     fast = cpus & cpu_list(sight.text("/sys/devices/cpu_core/cpus")) or cpus
     return within_quota(physical_cores(fast, sight) or len(fast) or None, granted)
+
+
+def box_cores(sight: Sight) -> int | None:
+    """Return how many threads a server starts that is told nothing; None: the box does not tell.
+
+    Engines count the physical cores of the box, of two kinds the fast ones, by /proc/cpuinfo or the
+    topology in sysfs. Neither knows what the process may use, nor its quota.
+    """
+    return threads(_switched_on(sight), None, sight)
 
 
 def within_quota(cores: int | None, granted: int | None) -> int | None:

@@ -5,13 +5,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.home import Home
 from orchestrator.machine import Disk
 from orchestrator.probe.patience import patiently
 from orchestrator.probe.server import ServerProcess
 from orchestrator.probe.sight import Sight, whole
 from orchestrator.probe.volumes import kind_of, mount_of, mounts, others, room_at
-from orchestrator.runtime.environment import setting, store_below
-from orchestrator.runtime.unit import SystemdUnit
+from orchestrator.runtime.environment import setting, store_below, store_of_ours
+from orchestrator.runtime.unit import SystemdUnit, port_of
 
 # Where Ollama's installer for Linux lets its service keep models.
 SERVICE_STORE = store_below("/usr/share/ollama")
@@ -27,27 +28,35 @@ def model_store(
 ) -> Path | None:
     """Return the folder that the server keeps models in; None: a path inside another container.
 
-    In this order: OLLAMA_MODELS of the server's process, of its systemd unit, the store of the
-    blob that the server named (`revealed`), the store below the home of the user that runs it, the
-    installer's, and ours. `environ` is ours: its OLLAMA_MODELS counts only where no server runs,
-    since then we would start one.
+    Of a server in this order: the store of the blob that it named (`revealed`: ask where its own
+    environment is hidden), OLLAMA_MODELS of its process, of its systemd unit, the store below the
+    home of the user that runs it, and the installer's. `environ` is ours. It counts only where no
+    server runs, since then we would start one, whatever a unit that does not run says; a unit that
+    is just starting at our address has its server's store.
     """
-    if server and server.same_namespaces is False:
+    if server and (server.same_namespaces is False or server.where == "container"):
         return None
-    told = server.settings.models_path if server else None
-    in_unit = unit is not None and (not server or unit.main_pid in (None, server.pid))
-    if unit and in_unit:
-        told = told or setting(unit.environment, "OLLAMA_MODELS")
-    told = told or _store_of(revealed)
+    if told := _store_of(revealed):
+        return Path(told)
     if not server:
-        told = told or setting(environ, "OLLAMA_MODELS")
+        starting = unit is not None and unit.active and unit.port == port_of(environ)
+        found = _of_unit(unit) if unit and starting else None
+        return found or store_of_ours(environ, Home.of(environ))
+    if server.settings.models_path:
+        return Path(server.settings.models_path)
+    its = unit if unit and unit.main_pid == server.pid else None
+    told = setting(its.environment, "OLLAMA_MODELS") if its else None
+    if told or server.home:
+        return Path(told) if told else store_below(server.home or "")
+    return (_of_unit(its) if its else None) or store_below(environ.get("HOME", "~"))
+
+
+def _of_unit(unit: SystemdUnit) -> Path | None:
+    """Return the store that a unit's server uses by what the unit alone says; None: untold."""
+    told = setting(unit.environment, "OLLAMA_MODELS")
     if told:
         return Path(told)
-    if server and server.home:
-        return store_below(server.home)
-    if unit and in_unit and unit.user == "ollama":
-        return SERVICE_STORE
-    return store_below(environ.get("HOME", "~"))
+    return SERVICE_STORE if unit.user == "ollama" else None
 
 
 def read_disk(store: Path | None, sight: Sight = _HERE) -> Disk:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from orchestrator.machine import Host
 from orchestrator.probe import darwin
-from orchestrator.probe.cores import physical_cores, quota, threads, usable_cpus
+from orchestrator.probe.cores import box_cores, physical_cores, quota, threads, usable_cpus
 from orchestrator.probe.numa import read_numa
 from orchestrator.probe.sight import Sight
 
@@ -54,6 +54,7 @@ def read_host(
         virtualization=_virtualization(sight),
         cpu_quota=granted,
         threads=threads(cpus, granted, sight),
+        box_cores=box_cores(sight),
         numa=read_numa(sight),
     )
 
@@ -64,6 +65,7 @@ def _mac(arch: str, container: str | None, sight: Sight) -> Host:
     arch = "arm64" if darwin.number(told, "sysctl.proc_translated") else arch
     logical = darwin.number(told, "hw.logicalcpu") or len(usable_cpus(None, sight)) or None
     physical = darwin.number(told, "hw.physicalcpu")
+    fast = darwin.number(told, "hw.perflevel0.physicalcpu") or physical or logical
     return Host(
         os="darwin",
         arch=arch,
@@ -72,7 +74,8 @@ def _mac(arch: str, container: str | None, sight: Sight) -> Host:
         logical_cores=logical,
         isa=_isa(darwin.instruction_sets(told)),
         container=container,
-        threads=darwin.number(told, "hw.perflevel0.physicalcpu") or physical or logical,
+        threads=fast,
+        box_cores=fast,
     )
 
 

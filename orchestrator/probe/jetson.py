@@ -2,6 +2,7 @@
 
 import re
 
+from orchestrator.fault import Fault
 from orchestrator.machine import Accelerator
 from orchestrator.probe.sight import Sight
 
@@ -12,6 +13,7 @@ _CAPABILITIES = {"Thor": "11.0", "Orin": "8.7", "Xavier": "7.2", "TX2": "6.2", "
 }
 # Ollama is built for JetPack 5 and 6, and JetPack 7 runs its common build.
 _OLDEST_RELEASE = 35
+_LEFT_BEHIND = frozenset({"TX2", "TX1", "Nano"})  # boards that JetPack 5 does not run on
 
 
 def jetson(sight: Sight) -> Accelerator | None:
@@ -20,19 +22,28 @@ def jetson(sight: Sight) -> Accelerator | None:
     if release is None:
         return None
     name = jetson_name(sight) or "Tegra"  # a carrier board of another maker
-    old = int(release[1]) < _OLDEST_RELEASE
-    reason = f"its system is L4T R{release[1]}; Ollama needs R35 (JetPack 5) or newer"
+    family = name.partition(" ")[0]
+    fault = _old(int(release[1]), family)
     return Accelerator(
         vendor="nvidia",
         name=name,
         index=0,
         memory_total_bytes=None,
         memory_free_bytes=None,
-        compute_capability=_CAPABILITIES.get(name.partition(" ")[0]),
+        compute_capability=_CAPABILITIES.get(family),
         unified_memory=True,
-        usable=not old,
-        unusable_reason=reason if old else None,
+        usable=fault is None,
+        unusable_reason=fault.text if fault else None,
+        remedy=fault.remedy if fault else None,
     )
+
+
+def _old(release: int, family: str) -> Fault | None:
+    """Return why Ollama does not run on a release of the system, None where it does."""
+    if release >= _OLDEST_RELEASE:
+        return None
+    what = f"its system is L4T R{release}; Ollama needs R35 (JetPack 5) or newer"
+    return Fault(what, None if family in _LEFT_BEHIND else "install JetPack 5 or newer")
 
 
 def jetson_name(sight: Sight) -> str | None:

@@ -5,8 +5,8 @@ import contextlib
 from orchestrator.machine import Memory
 from orchestrator.probe import darwin
 from orchestrator.probe.cgroup import Group, lineage
+from orchestrator.probe.numa import free_on_allowed_nodes, meminfo
 from orchestrator.probe.sight import Sight, whole
-from orchestrator.units import KIB
 
 _HERE = Sight()
 _ARC = "/proc/spl/kstat/zfs/arcstats"
@@ -18,16 +18,18 @@ def read_memory(pid: int | None, sight: Sight = _HERE) -> Memory:
     """Return the host's memory in bytes and the headroom of a process's control groups.
 
     `pid` is a server on this machine, None ourselves: the limit that matters is the server's.
-    `limit_bytes` is None where no group limits it. Page cache that the kernel gives back is not
-    counted as used (Ollama itself counts it in some versions); swap is never counted, nor memory
-    of NUMA nodes told apart: HBM that a driver lends the host is a part of the total. Sources:
-    /proc/meminfo (macOS: sysctl and vm_stat; else psutil), arcstats of ZFS,
-    memory.{max,high,current,stat} and memory.{limit,usage}_in_bytes. The total is 0 only on a
-    captured box that kept none of them.
+    `limit_bytes` is None where no group limits it, neither its memory nor the NUMA nodes that it
+    takes it from. Page cache that the kernel gives back is not counted as used (Ollama itself
+    counts it in some versions); swap is never counted. HBM that a driver lends the host is a part
+    of the total: numa.without_device_nodes takes it out. Sources: /proc/meminfo (macOS: sysctl and
+    vm_stat; else psutil), arcstats of ZFS, memory.{max,high,current,stat},
+    memory.{limit,usage}_in_bytes, Mems_allowed_list of /proc/PID/status and the meminfo of nodes.
+    The total is 0 only on a captured box that kept none of them.
     """
     told = meminfo(sight.text("/proc/meminfo"))
     total, available = _host(told, sight)
     left = [_headroom(group) for group in lineage("memory", pid, sight)]
+    left.append(free_on_allowed_nodes(pid, sight))
     return Memory(
         total_bytes=total,
         available_bytes=min(available, total),
@@ -36,19 +38,6 @@ def read_memory(pid: int | None, sight: Sight = _HERE) -> Memory:
         huge_pages_bytes=_huge_pages(told),
         zfs_cache_bytes=_zfs_cache(sight.text(_ARC)),
     )
-
-
-def meminfo(text: str) -> dict[str, int]:
-    """Return the fields of a file such as /proc/meminfo: bytes, and counts of huge pages."""
-    found: dict[str, int] = {}
-    for line in text.splitlines():
-        key, _, rest = line.partition(":")
-        number, *unit = rest.split() or [""]
-        value = whole(number)
-        if value is not None and value >= 0:
-            # NUMA nodes write "Node 0 MemTotal: …".
-            found[key.split(" ")[-1]] = value * KIB if unit == ["kB"] else value
-    return found
 
 
 def _host(told: dict[str, int], sight: Sight) -> tuple[int, int]:

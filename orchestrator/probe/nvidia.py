@@ -2,9 +2,10 @@
 
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestrator.fault import Fault, joined
 from orchestrator.machine import Absent, Accelerator
 from orchestrator.probe.jetson import jetson
 from orchestrator.probe.nvidia_bus import cards, other_driver, with_unlisted
@@ -62,20 +63,20 @@ class NvidiaProbe:
         if answer.code or answer.gpus is None:
             return self._no_start(answer)
         found = with_unlisted(accelerators(answer, self.sight), self.sight)
-        return found or self._absent("the driver is loaded and lists no GPU")
+        return found or self._absent(Fault("the driver is loaded and lists no GPU"))
 
-    def _absent(self, reason: str, *, present: bool = False) -> Absent:
-        return Absent(probe=self.name, reason=reason, present=present)
+    def _absent(self, fault: Fault, *, present: bool = False) -> Absent:
+        return Absent(probe=self.name, reason=fault.text, present=present, remedy=fault.remedy)
 
     def _silent(self, fault: str) -> Absent:
         """Say what it means that the child gave no answer."""
-        reason = no_answer(fault)
+        silence = no_answer(fault)
         if where := self._present():
-            return self._absent(f"{where}, {reason}", present=True)
+            return self._absent(self._at(where, silence), present=True)
         if self.sight.live or hangs(fault):
-            return self._absent(reason, present=hangs(fault))
+            return self._absent(silence, present=hangs(fault))
         # A box that was captured without this answer shows by its bus that there was none to get.
-        return self._absent("no NVIDIA GPU on the PCI bus")
+        return self._absent(Fault("no NVIDIA GPU on the PCI bus"))
 
     def _no_start(self, answer: Answer) -> Absent:
         """Say why NVML does not start, and where there is a GPU nevertheless."""
@@ -83,32 +84,43 @@ class NvidiaProbe:
         bare = not (where or wsl)
         if answer.code == LIBRARY_NOT_FOUND and bare and not answer.fault:
             why = "no driver library (libnvidia-ml.so.1) and no NVIDIA GPU on the PCI bus"
-            return self._absent(why)
-        reasons = [self._reason(answer, wsl=wsl)] if answer.code else []
+            return self._absent(Fault(why))
+        faults = [self._fault(answer, wsl=wsl)] if answer.code else []
         if answer.code == DRIVER_NOT_LOADED and bare:
-            reasons.append("no NVIDIA GPU is on the PCI bus")
+            faults.insert(0, Fault("no NVIDIA GPU is on the PCI bus"))
         if answer.binding:
-            reasons.append(wrong_binding(answer.binding))
-        told = "; ".join(reasons) or "the reading process listed no GPUs and gave no reason"
+            faults.append(wrong_binding(answer.binding))
+        told = joined(faults or [Fault("the reading process listed no GPUs and gave no reason")])
         # A driver that gets as far as any other error has met a GPU.
         met = answer.code not in (0, LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED)
-        return self._absent(f"{where}, {told}" if where else told, present=bool(where) or met)
+        return self._absent(self._at(where, told), present=bool(where) or met)
 
-    def _reason(self, answer: Answer, *, wsl: bool) -> str:
+    def _fault(self, answer: Answer, *, wsl: bool) -> Fault:
         if answer.code == LIBRARY_NOT_FOUND:
             return no_library(answer.fault, wsl=wsl)
         if answer.code == MISMATCH and not wsl:
             return mismatch(_module(self.sight), answer.library, answer.installed)
         return no_start(answer.code, wsl=wsl)
 
-    def _present(self) -> str | None:
+    def _present(self) -> Fault | None:
         """Return where there is a GPU whatever NVML says, and which other driver has it."""
         found = [(each.address, other_driver(each, self.sight)) for each in cards(self.sight)]
         if not found:
             marked = any(self.sight.exists(mark) for mark in _DRIVER_MARKS)
-            return "GPU present" if marked else None
-        named = [f"{address} ({other})" if other else address for address, other in found]
-        return f"GPU present at {', '.join(named)}"
+            return Fault("GPU present") if marked else None
+        named = [
+            replace(other, what=f"{address} ({other.what})") if other else Fault(address)
+            for address, other in found
+        ]
+        each = joined(named, ", ")
+        return replace(each, what=f"GPU present at {each.what}")
+
+    def _at(self, where: Fault | None, told: Fault) -> Fault:
+        """Return where the GPUs are and what is amiss; nothing helps if all are given away."""
+        others = [other_driver(each, self.sight) for each in cards(self.sight)]
+        if others and all(other and not other.remedy for other in others):
+            told = replace(told, remedy=None)  # as to a virtual machine: no driver here gets them
+        return joined((where, told), ", ") if where else told
 
 
 def _module(sight: Sight) -> str | None:

@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.errors import one_line
+from orchestrator.fault import Fault
 from orchestrator.machine import Accelerator
 from orchestrator.probe.nvml_errors import REBOOT
 from orchestrator.probe.pci import NVIDIA, PciDevice, devices_of
+from orchestrator.probe.pci_facts import driver_of
 from orchestrator.probe.sight import Sight
 
 _BOUND = {
-    "nouveau": "nouveau is bound to it, which Ollama cannot use: keep nouveau from loading",
-    "vfio-pci": "vfio-pci is bound to it: it belongs to a virtual machine",
+    "nouveau": Fault(
+        "nouveau is bound to it, which Ollama cannot use", "keep nouveau from loading"
+    ),
+    "vfio-pci": Fault("vfio-pci is bound to it: it belongs to a virtual machine"),
 }
 
 
@@ -22,10 +26,12 @@ def cards(sight: Sight) -> tuple[PciDevice, ...]:
     return tuple(d for d in found if sight.link(f"{d.folder}/physfn") is None)
 
 
-def other_driver(card: PciDevice, sight: Sight) -> str | None:
+def other_driver(card: PciDevice, sight: Sight) -> Fault | None:
     """Return, where another driver than NVIDIA's has a card, what that means; None: none has."""
-    bound = _bound(card, sight)
-    return None if bound in (None, "nvidia") else _BOUND.get(bound, f"{bound} is bound to it")
+    bound = driver_of(card, sight)
+    if bound in (None, "nvidia"):
+        return None
+    return _BOUND.get(bound) or Fault(f"{bound} is bound to it")
 
 
 def with_unlisted(listed: Sequence[Accelerator], sight: Sight) -> tuple[Accelerator, ...]:
@@ -52,7 +58,7 @@ def with_unlisted(listed: Sequence[Accelerator], sight: Sight) -> tuple[Accelera
     return (*listed, *found)
 
 
-def _unlisted(card: PciDevice, names: dict[str, str], why: str, index: int) -> Accelerator:
+def _unlisted(card: PciDevice, names: dict[str, str], why: Fault, index: int) -> Accelerator:
     return Accelerator(
         vendor="nvidia",
         name=names.get(card.device) or one_line(f"NVIDIA GPU {card.device}".strip()),
@@ -61,27 +67,29 @@ def _unlisted(card: PciDevice, names: dict[str, str], why: str, index: int) -> A
         memory_free_bytes=None,
         pci=card.address,
         usable=False,
-        unusable_reason=why,
+        unusable_reason=why.text,
+        remedy=why.remedy,
     )
 
 
-def _why(card: PciDevice, whole: str, sight: Sight) -> str:
-    if other := other_driver(card, sight):
-        return f"at {card.address}: {other}"
-    if _bound(card, sight) is None:
-        return (
-            f"at {card.address}: no driver is bound to it (it may be too old for this driver, or"
-            " have failed to start): `dmesg | grep NVRM` says why"
+def _why(card: PciDevice, whole: str, sight: Sight) -> Fault:
+    found = other_driver(card, sight)
+    if found is None and driver_of(card, sight) is None:
+        found = Fault(
+            "no driver is bound to it (it may be too old for this driver, or have failed to start)",
+            "see what `dmesg | grep NVRM` says",
         )
-    return (
-        f"at {card.address}: it is on the PCI bus and the driver does not list it ({whole}):"
-        f" it fell off the bus or did not start: {REBOOT}"
+    found = found or Fault(
+        f"it is on the PCI bus and the driver does not list it ({whole}): it fell off the bus or"
+        " did not start",
+        REBOOT,
     )
+    return replace(found, what=f"at {card.address}: {found.what}")
 
 
 def _hidden(card: PciDevice, listed: Sequence[str], sight: Sight) -> bool:
     """Say whether NVIDIA's driver has a card that this container was not given."""
-    if _bound(card, sight) != "nvidia":
+    if driver_of(card, sight) != "nvidia":
         return False
     known = _information(card.address, sight)
     if not known:
@@ -96,8 +104,3 @@ def _information(address: str, sight: Sight) -> str:
 
 def _model(address: str | None, sight: Sight) -> str:
     return sight.text(f"/sys/bus/pci/devices/{address}/device").strip().lower()
-
-
-def _bound(card: PciDevice, sight: Sight) -> str | None:
-    link = sight.link(f"{card.folder}/driver")
-    return one_line(link.rpartition("/")[2]) if link else None

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 from orchestrator.errors import one_line
+from orchestrator.fault import Fault
 from orchestrator.machine import Accelerator, DeviceProcess
 from orchestrator.probe.jetson import jetson_name
 from orchestrator.probe.nvml_answer import Answer, Gpu
@@ -25,10 +26,10 @@ def accelerators(answer: Answer, sight: Sight) -> tuple[Accelerator, ...]:
     found: list[Accelerator] = []
     slices: list[Accelerator] = []
     for index, gpu in enumerate(gpus):
-        reason = unusable_device(gpu.codes)
-        if reason is None and gpu.slices is not None:
-            reason = _split(gpu.slices)
-        found.append(_accelerator(gpu, answer.driver, index, reason, sight))
+        fault = unusable_device(gpu.codes)
+        if fault is None and gpu.slices is not None:
+            fault = _split(gpu.slices)
+        found.append(_accelerator(gpu, answer.driver, index, fault, sight))
         # Slices are numbered after all GPUs, whose indexes stay NVML's.
         slices += [
             _slice(part, found[-1], answer.driver, len(gpus) + len(slices) + slot, sight)
@@ -37,19 +38,24 @@ def accelerators(answer: Answer, sight: Sight) -> tuple[Accelerator, ...]:
     return tuple(found + slices)
 
 
-def _split(slices: tuple[Gpu, ...]) -> str:
+def _split(slices: tuple[Gpu, ...]) -> Fault:
     if slices:
-        return "it is split by MIG: a process is given a slice of it"
-    return "MIG is on and has no slices: `nvidia-smi mig -lgip` lists what can be made"
+        return Fault("it is split by MIG: a process is given a slice of it")
+    return Fault(
+        "MIG is on and has no slices",
+        "make some (`nvidia-smi mig -lgip` lists what can be made), or turn MIG off with"
+        " `nvidia-smi -mig 0`",
+    )
 
 
 def _slice(
     part: Gpu, whole: Accelerator, driver: str | None, index: int, sight: Sight
 ) -> Accelerator:
-    reason = unusable_device(part.codes)
+    fault = unusable_device(part.codes)
     if part.uuid is None:
-        reason = reason or "the driver would not tell its UUID, by which alone a slice is given"
-    found = _accelerator(part, driver, index, reason, sight)
+        unnamed = "the driver would not tell its UUID, by which alone a slice is given"
+        fault = fault or Fault(unnamed)
+    found = _accelerator(part, driver, index, fault, sight)
     return replace(
         found,
         compute_capability=found.compute_capability or whole.compute_capability,
@@ -60,7 +66,7 @@ def _slice(
 
 
 def _accelerator(
-    gpu: Gpu, driver: str | None, index: int, reason: str | None, sight: Sight
+    gpu: Gpu, driver: str | None, index: int, fault: Fault | None, sight: Sight
 ) -> Accelerator:
     unified = _unified(gpu)
     # A Jetson's driver calls every Orin "Orin".
@@ -83,8 +89,9 @@ def _accelerator(
         ecc=gpu.ecc,
         virtual=None if gpu.virtualization is None else gpu.virtualization == _VGPU,
         processes=tuple(_named(each, sight) for each in gpu.processes),
-        usable=reason is None,
-        unusable_reason=reason,
+        usable=fault is None,
+        unusable_reason=fault.text if fault else None,
+        remedy=fault.remedy if fault else None,
     )
 
 

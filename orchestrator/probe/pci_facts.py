@@ -2,6 +2,7 @@
 
 import re
 
+from orchestrator.errors import one_line
 from orchestrator.probe.pci import PciDevice
 from orchestrator.probe.sight import Sight, whole
 
@@ -12,7 +13,8 @@ _GENERATIONS = {"2.5": 1, "5": 2, "8": 3, "16": 4, "32": 5, "64": 6}  # by GT/s
 
 def driver_of(device: PciDevice, sight: Sight) -> str | None:
     """Return the name of the kernel driver that is bound to it, None where none is."""
-    return (sight.link(f"{device.folder}/driver") or "").rpartition("/")[2] or None
+    link = sight.link(f"{device.folder}/driver") or ""
+    return one_line(link.rpartition("/")[2]) or None
 
 
 def size_of(path: str, sight: Sight) -> int | None:

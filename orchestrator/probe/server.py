@@ -16,6 +16,7 @@ from orchestrator.runtime.proc import (
     PROC,
     account,
     comm,
+    contained,
     environ,
     kind_of,
     parent,
@@ -39,7 +40,8 @@ _UNIT = re.compile(r"/(?!cron|user@)[^/\s]+\.service$", re.MULTILINE)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerProcess:
     """A server that runs on this machine. `same_namespaces` is None where that cannot be seen;
-    `settings_known` says that its environment (or its unit's) could be read.
+    `environ_known` says that its environment could be read, `settings_known` that this or all of
+    its unit's could.
 
     `uid` and `groups` decide which devices it may open: the groups with its primary one.
     """
@@ -50,6 +52,7 @@ class ServerProcess:
     kind: RuntimeKind = "release"
     settings: ServerSettings = field(default_factory=ServerSettings)
     settings_known: bool = False
+    environ_known: bool = False
     same_namespaces: bool | None = None
     runners: tuple[Runner, ...] = ()
     where: Whereabouts = "process"
@@ -69,10 +72,11 @@ def read_process(host_url: str, *, proc: Path = PROC) -> ServerProcess | None:
     if found.pid is not None:
         elsewhere = comm(found.pid, proc) in FORWARDERS
         return None if elsewhere else _process(found.pid, found, None, proc)
-    # The unit's server is ours to name only if the port is the unit's.
+    # The unit's server is ours to name only if the port is the unit's, and the socket its user's.
     unit = systemd_unit(proc.parent)
     if unit and unit.main_pid and unit.port == found.port:
-        return _process(unit.main_pid, found, unit, proc)
+        uid, _ = _rights(unit.main_pid, proc)
+        return _process(unit.main_pid, found, unit, proc) if uid in (None, found.uid) else None
     return None
 
 
@@ -81,12 +85,15 @@ def is_local(
 ) -> bool:
     """Say whether the probe looked at the server's own machine.
 
-    On a loopback address a server that answers and whose process is hidden counts as elsewhere:
-    it may be a container's. Where nothing answers, a server would be started here.
+    A container that we are not in is elsewhere. On a loopback address so is a server that answers
+    and whose process is hidden: it may be a container's. Where nothing answers, a server would be
+    started here.
     """
     if not is_here(host_url):
         return False
-    return process is not None or not answers or not (proc / "net" / "tcp").exists()
+    if process:
+        return process.same_namespaces is not False and process.where != "container"
+    return not answers or not (proc / "net" / "tcp").exists()
 
 
 def whereabouts(
@@ -131,8 +138,7 @@ def sees_our_files(pid: int, proc: Path = PROC) -> bool | None:
     Its root is compared, not its mount namespace: systemd gives hardened units one of their own
     that still shows the host's files. None: that cannot be seen.
     """
-    depth = [len(status(p, proc).get("NSpid", "").split()) for p in (pid, os.getpid())]
-    if all(depth) and depth[0] != depth[1]:
+    if contained(pid, proc):
         return False
     with contextlib.suppress(OSError):
         theirs = (proc / str(pid) / "root").stat()
@@ -141,24 +147,25 @@ def sees_our_files(pid: int, proc: Path = PROC) -> bool | None:
 
 
 def _process(pid: int, found: Listener, unit: SystemdUnit | None, proc: Path) -> ServerProcess:
-    env: Mapping[str, str] | None = environ(pid, proc)
-    own, same = env, sees_our_files(pid, proc)
-    if env is None and (unit := unit or systemd_unit(proc.parent)) and unit.main_pid == pid:
-        env = unit.environment
+    own, same = environ(pid, proc), sees_our_files(pid, proc)
+    if own is None:
+        unit = unit or systemd_unit(proc.parent)
+    its = unit if unit and unit.main_pid == pid else None
+    env: Mapping[str, str] = (its.environment if its else {}) if own is None else own
     user, home = account(pid, proc)
     uid, groups = _rights(pid, proc)
-    is_units = unit is not None and unit.main_pid == pid
     return ServerProcess(
         pid=pid,
-        user=user or (unit.user if unit else None),
-        home=(env or {}).get("HOME") or home,
+        user=user or (its.user if its else None),
+        home=env.get("HOME") or home,
         kind=kind_of(program(pid, proc)),
         # The socket knows better than a variable, which may be hidden or no address at all.
-        settings=replace(settings_of(env or {}), listens_everywhere=found.address.is_unspecified),
-        settings_known=env is not None,
+        settings=replace(settings_of(env), listens_everywhere=found.address.is_unspecified),
+        settings_known=own is not None or (its is not None and its.environment_known),
+        environ_known=own is not None,
         same_namespaces=same,
         runners=runners_of(pid, proc),
-        where="systemd" if is_units else where_runs(pid, own, same_namespaces=same, proc=proc),
+        where="systemd" if its else where_runs(pid, own, same_namespaces=same, proc=proc),
         uid=uid,
         groups=groups,
     )

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 
 from orchestrator.machine import ServerSettings
+from orchestrator.memory import KV_BYTES
 from orchestrator.probe.sight import whole
 from orchestrator.runtime.address import names_everywhere
-from orchestrator.runtime.environment import setting
+from orchestrator.runtime.environment import FALSE, setting
 from orchestrator.units import MIB
 
-_FALSE = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 _PROXIES = frozenset({"http", "https", "socks5", "socks5h"})
 _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
 
@@ -19,6 +19,7 @@ def settings_of(environ: Mapping[str, str]) -> ServerSettings:
 
     Source: Ollama's envconfig at 0.9.3 and fb3076099: quotes and spaces around a value are
     dropped, an empty value is an unset one, and any text but a false one switches a flag on.
+    A type of KV cache that it does not know leaves the default, as do numbers that are none.
     LLAMA_ARG_FIT_TARGET is llama.cpp's margin in MiB a device; of a list the largest counts.
     """
 
@@ -30,16 +31,17 @@ def settings_of(environ: Mapping[str, str]) -> ServerSettings:
 
     def flag(name: str) -> bool | None:
         value = text(name)
-        return None if value is None else value not in _FALSE
+        return None if value is None else value not in FALSE
 
     address = text("OLLAMA_HOST")
+    cache = (text("OLLAMA_KV_CACHE_TYPE") or "").lower()
     parts = (text("LLAMA_ARG_FIT_TARGET") or "").split(",")
     margins = [margin for part in parts if (margin := _amount(part)) is not None]
     return ServerSettings(
         num_parallel=number("OLLAMA_NUM_PARALLEL") or None,
         context_length=number("OLLAMA_CONTEXT_LENGTH") or None,
         flash_attention=flag("OLLAMA_FLASH_ATTENTION"),
-        kv_cache_type=(text("OLLAMA_KV_CACHE_TYPE") or "").lower() or None,
+        kv_cache_type=next((known for known in KV_BYTES if known == cache), None),
         gpu_overhead_bytes=number("OLLAMA_GPU_OVERHEAD"),
         sched_spread=flag("OLLAMA_SCHED_SPREAD"),
         max_loaded_models=number("OLLAMA_MAX_LOADED_MODELS") or None,
@@ -50,7 +52,6 @@ def settings_of(environ: Mapping[str, str]) -> ServerSettings:
         fit_target_bytes=max(margins) * MIB if margins else None,
         amd_visible_devices=_amd_devices(environ),
         gfx_override=text("HSA_OVERRIDE_GFX_VERSION"),
-        vulkan=flag("OLLAMA_VULKAN"),
         igpu_enable=flag("OLLAMA_IGPU_ENABLE"),
         listens_everywhere=None if address is None else names_everywhere(address),
         proxy=proxy_of(environ),

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -20,17 +20,23 @@ _NETWORK = frozenset({
 })  # fmt: skip
 # Images that nobody writes to, and those that hold no file of 4 GiB.
 _NO_PLACE = frozenset({"squashfs", "iso9660", "udf", "erofs", "cramfs", "vfat", "msdos"})
+_DEEPEST = 64  # mounts upon mounts; only nonsense is deeper
 _NO_PLACES = ("/boot", "/efi", "/snap", "/var/snap", "/var/lib/snapd")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mount:
-    """A line of /proc/self/mountinfo; `device` is "259:2", `source` what was mounted there."""
+    """A line of /proc/self/mountinfo; `device` is "259:2", `source` what was mounted there.
+
+    `number` is its own and `over` that of the mount that it was mounted on.
+    """
 
     point: str
     device: str
     filesystem: str
     source: str
+    number: str = ""
+    over: str = ""
 
     @property
     def pool(self) -> str:
@@ -52,18 +58,42 @@ class Room:
 
 
 def mounts(sight: Sight) -> tuple[Mount, ...]:
-    """Return the mounts that can be seen, () where the kernel tells none."""
+    """Return the mounts that can be seen, () where the kernel tells none.
+
+    The lines are in no order to rely on: the root often comes after what is mounted on it.
+    """
     found: dict[str, Mount] = {}
     for line in sight.text("/proc/self/mountinfo").splitlines():
         said, dash, origin = line.partition(" - ")
         fields, tail = said.split(" "), origin.split(" ")
         if dash and len(fields) >= 5 and len(tail) >= 2:
             point = _plain(fields[4])
-            # The last one over a point hides those before it.
-            found[point] = Mount(
-                point=point, device=fields[2], filesystem=tail[0], source=_plain(tail[1])
+            found[fields[0]] = Mount(
+                point=point,
+                device=fields[2],
+                filesystem=tail[0],
+                source=_plain(tail[1]),
+                number=fields[0],
+                over=fields[1],
             )
-    return tuple(found.values())
+    return _in_sight(found)
+
+
+def _in_sight(by_number: Mapping[str, Mount]) -> tuple[Mount, ...]:
+    """Leave out the mounts that others hide: those right over them, or over a folder above them."""
+    # The first root of all is said to lie on itself.
+    points = {(each.over, each.point) for each in by_number.values() if each.over != each.number}
+
+    def buried(mount: Mount, depth: int = 0) -> bool:
+        above = PurePosixPath(mount.point).parents
+        if depth > _DEEPEST or any((mount.over, str(folder)) in points for folder in above):
+            return True
+        below = by_number.get(mount.over)
+        return below is not None and below is not mount and buried(below, depth + 1)
+
+    seen = (m for m in by_number.values() if (m.number, m.point) not in points and not buried(m))
+    # Where the kernel's numbers do not tell, the later one over a point hides the earlier.
+    return tuple({each.point: each for each in seen}.values())
 
 
 def mount_of(path: str, mounted: Iterable[Mount]) -> Mount | None:

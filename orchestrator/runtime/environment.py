@@ -12,6 +12,8 @@ from orchestrator.runtime.binary import Binary
 MARK = "DEPLOY_SERVER"
 # What a caller's numeric library or cluster sets for itself would change the runner's threads.
 _LEAKS = ("OMP_", "KMP_", "GOMP_", "RAY_")
+# What Ollama takes for false in a variable; any other text is true.
+FALSE = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 # Shown in status and kept in pid files. A list, because OLLAMA_* may also hold keys.
 _SETTINGS = frozenset(
     {
@@ -67,7 +69,9 @@ def server_environment(
     # Never left to the server: "auto" doubles the KV cache behind the plan's back.
     if setting(env, "OLLAMA_NUM_PARALLEL") in {None, "0"}:
         env["OLLAMA_NUM_PARALLEL"] = "1"
-    env["HOME"] = _writable_home(env.get("HOME", ""), home)
+    folder = _home_of_ours(env.get("HOME", ""), home)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    env["HOME"] = str(folder)
     env[MARK] = mark
     if binary.library_path:
         env["LD_LIBRARY_PATH"] = str(binary.library_path)
@@ -93,11 +97,9 @@ def models_path(env: Mapping[str, str]) -> str | None:
 
 
 def keeps_unreferenced(env: Mapping[str, str]) -> bool:
-    """Return whether a server with that environment never removes blobs that no model names.
-
-    Ollama takes any text but a false one for true.
-    """
-    return setting(env, "OLLAMA_NOPRUNE") not in {None, "0", "f", "F", "false", "False", "FALSE"}
+    """Return whether a server with that environment never removes blobs that no model names."""
+    value = setting(env, "OLLAMA_NOPRUNE")
+    return value is not None and value not in FALSE
 
 
 def store_below(home: str) -> Path:
@@ -105,14 +107,18 @@ def store_below(home: str) -> Path:
     return Path(home) / ".ollama" / "models"
 
 
-def _writable_home(wish: str, home: Home) -> str:
+def store_of_ours(environ: Mapping[str, str], home: Home) -> Path:
+    """Return the model store of a server that we would start with that environment."""
+    told = setting(environ, "OLLAMA_MODELS")
+    return Path(told) if told else store_below(str(_home_of_ours(environ.get("HOME", ""), home)))
+
+
+def _home_of_ours(wish: str, home: Home) -> Path:
     """Return a HOME where the server can make its key; it exits at once without one."""
     for folder in (wish, _account_home()):
         if folder and _takes_key(Path(folder)):
-            return folder
-    ours = home.data / "server-home"
-    ours.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return str(ours)
+            return Path(folder)
+    return home.data / "server-home"
 
 
 def _takes_key(folder: Path) -> bool:

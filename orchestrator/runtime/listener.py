@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.errors import InvalidInput
 from orchestrator.runtime.address import parse_host, split_host
-from orchestrator.runtime.proc import PROC, comm, command, processes, read_text, status
+from orchestrator.runtime.proc import PROC, comm, command, contained, processes, read_text, status
 
 _LISTEN = "0A"
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
@@ -152,13 +152,15 @@ def _ollama_of(uid: int, proc: Path) -> int | None:
     """Return the one Ollama server of a user whose open files we may not read.
 
     A server whose files we can read is not it, or its socket would have been found; of two that we
-    cannot read either may be it.
+    cannot read either may be it. A socket that Docker forwards is root's, like the server of many
+    a container: that one listens in there.
     """
     found = []
     for pid in processes(proc):
         if "ollama" not in comm(pid, proc):
             break
         owner = status(pid, proc).get("Uid", "").split()[1:2]
-        if owner == [str(uid)] and "serve" in command(pid, proc) and open_files(pid, proc) is None:
+        serves = owner == [str(uid)] and "serve" in command(pid, proc)
+        if serves and open_files(pid, proc) is None and not contained(pid, proc):
             found.append(pid)
     return found[0] if len(found) == 1 else None

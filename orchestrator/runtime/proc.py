@@ -50,6 +50,12 @@ def status(pid: int, proc: Path = PROC) -> dict[str, str]:
     return {key: value.strip() for key, _, value in rows}
 
 
+def contained(pid: int, proc: Path = PROC) -> bool:
+    """Say whether a process is numbered anew (a PID namespace) where we are not: in a container."""
+    depth = [len(status(p, proc).get("NSpid", "").split()) for p in (pid, os.getpid())]
+    return all(depth) and depth[0] != depth[1]
+
+
 def parent(pid: int, proc: Path = PROC) -> str:
     """Return the pid of a process's parent, "" where it is gone.
 

@@ -4,13 +4,12 @@ A server that dies by itself or by SIGKILL leaves its runners behind, with gigab
 the next server can neither use nor give back.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from orchestrator.runtime.proc import PROC, account, command, parent, pids, status
+from orchestrator.runtime.proc import PROC, account, command, contained, parent, pids
 from orchestrator.runtime.runner import is_runner, model_path
 
 _KILL_S = 5.0
@@ -36,7 +35,7 @@ def strays(store: Path | None, proc: Path = PROC) -> tuple[Stray, ...]:
     found = []
     for pid in pids(proc):
         path = _blob(command(pid, proc))
-        if path is None or not _below(path, store) or _contained(pid, proc):
+        if path is None or not _below(path, store) or contained(pid, proc):
             continue
         if not _owned(pid, proc):
             found.append(Stray(pid=pid, model_path=path, user=account(pid, proc)[0]))
@@ -78,11 +77,6 @@ def _blob(arguments: Sequence[str]) -> str | None:
 
 def _below(path: str, store: Path | None) -> bool:
     return store is None or Path(path).resolve().parent == (store / "blobs").resolve()
-
-
-def _contained(pid: int, proc: Path) -> bool:
-    depth = [len(status(p, proc).get("NSpid", "").split()) for p in (pid, os.getpid())]
-    return all(depth) and depth[0] != depth[1]
 
 
 def _owned(pid: int, proc: Path) -> bool:

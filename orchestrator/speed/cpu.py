@@ -32,17 +32,19 @@ class Host:
 
 def host_of(target: Target, machine: Machine) -> Host:
     """Return the rate at which this machine's processor reads weights of this quantization."""
-    cores = machine.host.physical_cores or _DEFAULT_CORES
+    cores = _cores(machine)
     known = machine.memory.bandwidth_bytes_per_s
     embedded = machine.server.runtime == "embedded"
     measured = constants().cpu
     core = measured.bytes_per_core_s
     if embedded:
         core = _EMBEDDED_FAST if target.quantization in _WIDE else _EMBEDDED_SLOW
-    bandwidth = known or max(_DEFAULT_BANDWIDTH, _DEFAULT_BANDWIDTH_PER_CORE * cores)
+    # The memory's channels are there whatever a quota or a mask leaves of the cores.
+    channels = _DEFAULT_BANDWIDTH_PER_CORE * (machine.host.physical_cores or cores)
+    bandwidth = known or max(_DEFAULT_BANDWIDTH, channels)
     share = measured.efficiency / _MEASURED_SHARE
     bound, kernels = share * bandwidth, cores * core
-    what = f"{cores} cores x {core / 1e9:.1f} GB/s of the {'embedded' if embedded else 'release'}"
+    what = f"{cores:g} cores x {core / 1e9:.1f} GB/s of the {'embedded' if embedded else 'release'}"
     if bound < kernels:
         how = "measured" if known else "assumed"
         what = f"{share:.2f} of {bandwidth / 1e9:.0f} GB/s memory ({how})"
@@ -52,3 +54,10 @@ def host_of(target: Target, machine: Machine) -> Host:
         prefill_to_decode=_PREFILL_TO_DECODE["embedded" if embedded else "release"],
         basis=f"CPU: {what}; {measured.measurements} measurements",
     )
+
+
+def _cores(machine: Machine) -> float:
+    """Return how many cores compute at a time: one a thread, and no more than a quota grants."""
+    host = machine.host
+    cores = host.threads or host.physical_cores or _DEFAULT_CORES
+    return min(cores, host.cpu_quota / 1000) if host.cpu_quota else cores

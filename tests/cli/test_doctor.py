@@ -135,6 +135,7 @@ def test_a_bundle_has_what_a_report_needs_and_no_secret(
 def test_what_cannot_be_done_is_one_error(
     run_deploy: RunDeploy, arguments: list[str], said: str
 ) -> None:
-    done = run_deploy("doctor", *arguments, env=NOWHERE)
+    done = run_deploy("doctor", "--json", *arguments, env=NOWHERE)
     assert done.returncode == 2
+    jsonschema.validate(json.loads(done.stdout), load("error"))
     assert said in done.stderr

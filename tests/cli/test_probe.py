@@ -7,12 +7,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from orchestrator.probe.capture import laid_out
 from orchestrator.probe.host import read_host
 from orchestrator.probe.memory import read_memory
 from orchestrator.probe.nvidia import NvidiaProbe
 from orchestrator.schema import load
 from tests.conftest import RunDeploy
+from tests.probe.boxes import laid_out
 from tests.real import nvml
 from tests.real.disk import fill, small_disk
 from tests.real.server import free_port
@@ -123,8 +123,9 @@ def test_what_is_measured_is_told(run_deploy: RunDeploy) -> None:
 def test_what_cannot_be_done_is_one_error(
     run_deploy: RunDeploy, arguments: list[str], said: str
 ) -> None:
-    done = run_deploy("probe", *arguments, env=NOWHERE)
+    done = run_deploy("probe", "--json", *arguments, env=NOWHERE)
     assert done.returncode == 2
+    jsonschema.validate(json.loads(done.stdout), load("error"))
     assert said in done.stderr
     assert done.stderr.count("error:") == done.stderr.count("hint:") == 1
 

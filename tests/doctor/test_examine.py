@@ -81,11 +81,11 @@ def test_a_healthy_box_passes_everywhere() -> None:
 
 def mismatch() -> Machine:
     reason = "the driver was upgraded and the loaded kernel module is still the old one: reboot"
-    absent = Absent(probe="nvidia", reason=reason, present=True)
+    absent = Absent(probe="nvidia", reason=reason, present=True, remedy="reboot")
     return replace(HEALTHY, accelerators=(), absent=(absent,))
 
 
-LOST = replace(CARD, usable=False, unusable_reason="the GPU is lost: reboot")
+LOST = replace(CARD, usable=False, unusable_reason="the GPU is lost: reboot", remedy="reboot")
 KEPLER = replace(CARD, name="NVIDIA GeForce GT 710", compute_capability="3.5", driver="470.256.02")
 BUSY = replace(
     CARD,
@@ -93,7 +93,8 @@ BUSY = replace(
     processes=(DeviceProcess(pid=4711, name="python3", bytes=20 * GIB),),
 )
 OLD_CPU = replace(HEALTHY, host=replace(HEALTHY.host, isa=("sse4_2", "avx")))
-QUOTA = replace(HEALTHY, host=replace(HEALTHY.host, cpu_quota=2500, threads=2))
+QUOTA = replace(HEALTHY, host=replace(HEALTHY.host, cpu_quota=2500, threads=2, box_cores=16))
+CPUSET = replace(HEALTHY, host=replace(HEALTHY.host, threads=4, box_cores=64))
 FULL = replace(HEALTHY, memory=replace(HEALTHY.memory, limit_bytes=GIB))
 PAGES = replace(HEALTHY, memory=replace(HEALTHY.memory, huge_pages_bytes=20 * GIB))
 ZFS = replace(HEALTHY, memory=replace(HEALTHY.memory, zfs_cache_bytes=20 * GIB))
@@ -120,11 +121,20 @@ SECOND = OtherServer(pid=99, host="http://127.0.0.1:11435", user="ann", where="c
         pytest.param(case(cards(BUSY)), "nvidia 0", "warn", "pid 4711 (python3)", "end", id="held"),
         pytest.param(
             case(replace(server(runtime="embedded", version="0.9.3"), accelerators=(
-                replace(CARD, usable=False, unusable_reason=EMBEDDED),))),
+                replace(
+                    CARD, usable=False, unusable_reason=EMBEDDED.text, remedy=EMBEDDED.remedy
+                ),))),
             "nvidia 0", "warn", "embedded", "ollama.com/download", id="embedded-beside-a-gpu",
         ),
         pytest.param(case(OLD_CPU), "cpu", "warn", "no AVX2", "1.5b", id="no-avx2"),
-        pytest.param(case(QUOTA), "cpu quota", "warn", "2.5 cores", "num_thread 2", id="quota"),
+        pytest.param(
+            case(QUOTA), "cpu quota", "warn", "2.5 of the box's 16 cores", "num_thread 2",
+            id="quota",
+        ),
+        pytest.param(
+            case(CPUSET), "cpu set", "warn", "on 4 of the box's 64 cores", "num_thread 4",
+            id="cpuset",
+        ),
         pytest.param(case(FULL), "memory", "warn", "leaves 1.00 GiB", "MemoryMax", id="limit"),
         pytest.param(case(PAGES), "huge pages", "warn", "20.00 GiB", "nr_hugepages", id="pages"),
         pytest.param(case(ZFS), "zfs cache", "warn", "20.00 GiB", "zfs_arc_max", id="zfs"),
@@ -204,6 +214,11 @@ def test_the_worst_stands_first() -> None:
     assert document(checks)["outcome"] == "fail"
 
 
+def test_a_quota_above_the_box_takes_no_core_away() -> None:
+    host = replace(HEALTHY.host, cpu_quota=64_000, threads=16, box_cores=16)
+    assert not amiss(case(replace(HEALTHY, host=host)))
+
+
 def test_a_server_in_a_container_listens_everywhere_inside_of_it() -> None:
     settings = ServerSettings(listens_everywhere=True)
     assert not amiss(case(server(settings=settings, where="container")))
@@ -212,8 +227,3 @@ def test_a_server_in_a_container_listens_everywhere_inside_of_it() -> None:
 def test_a_proxy_that_both_use_is_no_difference() -> None:
     same = server(settings=ServerSettings(proxy="http://proxy:3128"))
     assert not amiss(case(same, our_proxy="http://proxy:3128"))
-
-
-def test_a_card_in_slices_is_as_its_owner_wants_it() -> None:
-    parent = replace(CARD, usable=False, unusable_reason="it is split by MIG: a slice is given")
-    assert not amiss(case(cards(parent)))

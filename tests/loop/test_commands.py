@@ -101,7 +101,7 @@ def test_probe_invents_no_server(run_deploy: RunDeploy) -> None:
     env = {"OLLAMA_HOST": f"127.0.0.1:{free_port()}"}
     server = answer(run_deploy("probe", "--json", env=env), "machine")["server"]
     assert (server["version"], server["runtime"], server["pid"]) == (None, None, None)
-    assert "server    none at" in run_deploy("probe", env=env).stdout
+    assert "server    none answers at" in run_deploy("probe", env=env).stdout
 
 
 def test_catalog_lists_and_shows(run_deploy: RunDeploy) -> None:

@@ -1,7 +1,9 @@
 """Captured boxes, written out again for one test: their files, and what their tools answered."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orchestrator.probe.sight import ANSWERS, Sight, answer_name
 
@@ -41,3 +43,15 @@ def _written(path: Path, text: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else f"{text}".encode())
     return path
+
+
+def laid_out(raw: Mapping[str, Any], root: Path) -> Sight:
+    """Write what `deploy probe --save` kept below an empty folder; return the sight of that box."""
+    box = Box(root)
+    for path, text in raw["files"].items():
+        box.file(path, text)
+    for path, target in raw["links"].items():
+        box.link(path, target)
+    for key, text in raw["tools"].items():
+        box.answer(key, text)
+    return box.sight

@@ -1,15 +1,17 @@
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.budget import budget
+from orchestrator.fault import Fault
 from orchestrator.machine import Absent, Accelerator, Machine, Memory
 from orchestrator.machine_file import with_known_facts
-from orchestrator.probe.amd import AmdProbe, stat_text
+from orchestrator.probe.amd import AmdProbe, access_text, stat_text
 from orchestrator.probe.pci_names import listed_by_amd
-from orchestrator.probe.sight import ANSWERS, answer_name
+from orchestrator.probe.sight import ANSWERS, Sight, answer_name
 from orchestrator.usability import usability
 from tests.probe import vendor_boxes
 from tests.probe.boxes import Box
@@ -132,7 +134,7 @@ def test_an_unsupported_card_runs_when_the_server_calls_it_another(
 ) -> None:
     vendor_boxes.rx_6700_xt(box)
     found = usability(read(box)[0], server_version=version, gfx_override=override)
-    assert (found is None) if told is None else told in (found or "")
+    assert (found is None) if told is None else (found is not None and told in found.text)
 
 
 def test_a_gpu_in_a_processor_has_the_pool_that_it_borrows_from(box: Box) -> None:
@@ -296,6 +298,80 @@ def test_a_file_of_this_box_is_told_by_mode_owner_and_group(tmp_path: Path) -> N
     path.chmod(0o640)
     assert stat_text(str(path)) == f"0640 {os.getuid()} {path.stat().st_gid}"
     assert stat_text(str(tmp_path / "none")) is None
+
+
+def test_an_access_list_is_told_beside_the_mode_that_hides_it(tmp_path: Path) -> None:
+    path = tmp_path / "device"
+    path.touch()
+    path.chmod(0o600)
+    assert not (stat_text(str(path)) or "").endswith("acl")
+    let_in(path, 12345)
+    assert (stat_text(str(path)) or "").endswith(" acl")
+
+
+def let_in(path: Path, user: int) -> None:
+    """Give one more user a file, as udev gives a device to whoever sits before the screen."""
+    nobody = 2**32 - 1
+    # Tag, rights, number: the owner, that user, the group, the mask, all others.
+    entries = [(1, 6, nobody), (2, 6, user), (4, 0, nobody), (16, 6, nobody), (32, 0, nobody)]
+    text = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+    os.setxattr(path, "system.posix_acl_access", text)
+
+
+def test_what_we_may_open_is_asked_of_the_kernel(tmp_path: Path) -> None:
+    path = tmp_path / "device"
+    path.touch()
+    assert access_text(str(path)) == "yes"
+    assert access_text(str(tmp_path / "none")) == "no"
+
+
+@pytest.mark.parametrize(
+    ("stat", "access", "usable"),
+    [
+        pytest.param("0660 0 109", None, False, id="only-the-mode"),
+        pytest.param("0660 0 109 acl", None, True, id="somebody-has-more-rights"),
+        pytest.param("0660 0 109 acl", "yes", True, id="it-is-us"),
+        pytest.param("0660 0 109 acl", "no", False, id="it-is-not-us"),
+        pytest.param("0666 0 109", "no", False, id="the-kernel-knows-better"),
+        pytest.param("0660 0 109", "rubbish", False, id="no-answer"),
+    ],
+)
+def test_rights_that_no_mode_shows_let_the_server_in(
+    box: Box, stat: str, access: str | None, usable: bool
+) -> None:
+    vendor_boxes.rx_7900_xtx(box)
+    vendor_boxes.opened(box, mode="0666 0 109")
+    box.answer("stat /dev/dri/renderD128", "0666 0 109")
+    box.answer("stat /dev/kfd", stat)
+    if access is not None:
+        box.answer("access /dev/kfd", access)
+    (card,) = read(box, uid=990, groups=frozenset({44}))
+    assert card.usable is usable
+    assert usable or card.remedy == "add it to the groups render and video, and restart the server"
+
+
+OURS = frozenset({os.getegid(), *os.getgroups()})
+
+
+@pytest.mark.parametrize(
+    ("uid", "groups", "asked"),
+    [
+        pytest.param(os.geteuid(), OURS, True, id="we-ourselves"),
+        pytest.param(os.geteuid(), None, True, id="our-user"),
+        pytest.param(os.geteuid(), OURS | {99999}, False, id="our-user-with-other-groups"),
+        pytest.param(os.geteuid() + 1, OURS, False, id="another-user"),
+        pytest.param(None, None, False, id="nobody-knows-who"),
+    ],
+)
+def test_the_kernel_is_asked_only_where_the_servers_rights_are_ours(
+    uid: int | None, groups: frozenset[int] | None, asked: bool
+) -> None:
+    seen: dict[str, str] = {}
+    refused = AmdProbe(Sight(seen=seen), groups=groups, uid=uid).refused(
+        "/dev/null", missing=Fault("none")
+    )
+    assert refused is None
+    assert seen.get("$ access /dev/null") == ("yes" if asked else None)
 
 
 def test_amds_list_is_read_by_device_and_revision(tmp_path: Path) -> None:

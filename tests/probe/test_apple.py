@@ -127,3 +127,4 @@ def test_a_sysctl_that_does_not_answer_makes_no_intel_mac(box: Box, arch: str) -
     assert isinstance(found, Absent)
     assert "sysctl did not answer" in found.reason
     assert found.present is (arch == "arm64")
+    assert found.remedy == "see what `sysctl hw` says"

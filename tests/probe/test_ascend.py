@@ -113,7 +113,9 @@ def test_more_than_all_of_it_in_use_is_all_of_it() -> None:
 def test_the_engine_that_serves_it_is_named(box: Box, name: str) -> None:
     vendor_boxes.BOXES[name](box)
     for chip in read(box):
-        assert "vLLM-Ascend" in (usability(chip, server_version="0.33.0") or "")
+        told = usability(chip, server_version="0.33.0")
+        assert told is not None
+        assert "vLLM-Ascend" in (told.remedy or "")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_chips_that_cannot_be_read_are_told_without_memory(box: Box, name: str, 
     for chip in found:
         assert (chip.memory_total_bytes, chip.memory_free_bytes) == (None, None)
         assert told in (chip.unusable_reason or "")
-        assert "vLLM-Ascend" in (chip.unusable_reason or "")
+        assert "vLLM-Ascend" in (chip.remedy or "")
 
 
 def test_after_one_call_that_hangs_no_other_is_made(box: Box) -> None:

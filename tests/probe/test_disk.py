@@ -1,5 +1,6 @@
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,32 @@ UNIT = SystemdUnit(main_pid=7, user="ollama", environment={"OLLAMA_MODELS": "/un
             "/home/ann/.ollama/models",
             id="the-store-of-another-unit",
         ),
-        pytest.param(None, UNIT, "/unit", id="a-unit-that-does-not-answer"),
+        pytest.param(
+            server(),
+            SystemdUnit(environment={"OLLAMA_MODELS": "/unit"}),
+            "/home/ann/.ollama/models",
+            id="the-store-of-a-unit-that-does-not-run",
+        ),
         pytest.param(None, None, "/ours", id="a-server-that-we-would-start"),
+        pytest.param(None, UNIT, "/ours", id="a-stopped-unit-is-not-what-we-would-start"),
+        pytest.param(None, replace(UNIT, active=True), "/unit", id="a-unit-that-is-starting"),
+        pytest.param(
+            None,
+            SystemdUnit(active=True, user="ollama"),
+            SERVICE_STORE,
+            id="the-installers-unit-that-is-starting",
+        ),
+        pytest.param(
+            None,
+            replace(UNIT, active=True, environment={"OLLAMA_MODELS": "/u", "OLLAMA_HOST": ":1"}),
+            "/ours",
+            id="a-unit-that-starts-at-another-port",
+        ),
         pytest.param(
             server(home=None), None, "/home/me/.ollama/models", id="ours-says-nothing-of-theirs"
         ),
         pytest.param(server("/srv", same_namespaces=False), UNIT, None, id="inside-a-container"),
+        pytest.param(server("/srv", where="container"), None, None, id="with-our-process-numbers"),
     ],
 )
 def test_the_store_that_the_server_uses(
@@ -78,8 +99,8 @@ def test_the_store_that_the_server_uses(
             id="before-the-installers",
         ),
         pytest.param(None, None, BLOB, "/big/models", id="before-ours"),
-        pytest.param(server("/srv"), None, BLOB, "/srv", id="after-its-environment"),
-        pytest.param(server(), UNIT, BLOB, "/unit", id="after-its-unit"),
+        pytest.param(server("/srv"), None, BLOB, "/big/models", id="before-its-settings"),
+        pytest.param(server(), UNIT, BLOB, "/big/models", id="before-its-unit"),
         pytest.param(server(same_namespaces=False), None, BLOB, None, id="of-a-container"),
         pytest.param(
             server(), None, "C:\\m\\blobs\\sha256-1", "/home/ann/.ollama/models", id="not-of-here"
@@ -98,8 +119,16 @@ def test_the_path_of_a_blob_reveals_the_store(
     assert found == (None if store is None else Path(store))
 
 
-def test_without_any_setting_the_store_is_below_home() -> None:
-    assert model_store(None, None, {"HOME": "/home/me"}) == Path("/home/me/.ollama/models")
+def test_without_any_setting_the_store_is_below_the_home_that_our_server_would_have(
+    tmp_path: Path,
+) -> None:
+    """One that it cannot write to it is not given: it could not make its key there."""
+    ours = {"HOME": str(tmp_path), "DEPLOY_HOME": str(tmp_path / "deploy")}
+    assert model_store(None, None, ours) == tmp_path / ".ollama" / "models"
+    (tmp_path / ".ollama").write_text("no folder")
+    elsewhere = model_store(None, None, ours)
+    assert elsewhere not in (None, tmp_path / ".ollama" / "models")
+    assert not (tmp_path / "deploy").exists()
 
 
 def test_a_store_that_does_not_exist_is_measured_at_its_parent(tmp_path: Path) -> None:

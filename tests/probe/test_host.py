@@ -41,7 +41,10 @@ def box(tmp_path: Path) -> Box:
     box.answer("uname", "Linux x86_64")
     box.file("/proc/cpuinfo", CPUINFO)
     box.file(f"{CPUS}/online", "0-7\n")
+    box.file(f"{CPUS}/present", "0-7\n")
     for cpu in range(8):
+        if cpu:  # the first cannot be switched off
+            box.file(f"{CPUS}/cpu{cpu}/online", "1\n")
         box.file(f"{CPUS}/cpu{cpu}/topology/core_id", f"{cpu % 4}\n")
         box.file(f"{CPUS}/cpu{cpu}/topology/physical_package_id", "0\n")
     allow(box, "0-7")
@@ -128,9 +131,57 @@ def test_a_system_without_such_files_answers_by_the_affinity_it_told(tmp_path: P
     assert cores(read(box)) == (None, 3, 3)
 
 
+def switch_off(box: Box, *cpus: int) -> None:
+    box.file(f"{CPUS}/online", ",".join(str(n) for n in range(8) if n not in cpus))
+    for cpu in cpus:
+        box.file(f"{CPUS}/cpu{cpu}/online", "0\n")
+
+
 def test_a_processor_that_is_switched_off_does_not_count(box: Box) -> None:
+    switch_off(box, 4, 5, 6, 7)
+    assert cores(read(box)) == (4, 4, 4)
+    allow(box, "2-5")
+    assert cores(read(box)) == (2, 2, 2)
+
+
+def test_a_captured_box_that_kept_no_list_of_those_present_tells_those_online(box: Box) -> None:
+    (box.root / f"{CPUS[1:]}/present").unlink()
     box.file(f"{CPUS}/online", "0-3\n")
     assert cores(read(box)) == (4, 4, 4)
+    allow(box, "4-7")
+    assert cores(read(box)) == (4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "quota", "told", "quota_binds"),
+    [
+        pytest.param("0-7", "max", None, False, id="all"),
+        pytest.param("0-1", "max", 2, False, id="a-cpuset"),
+        pytest.param("0-7", "250000", 2, True, id="a-quota"),
+        pytest.param("0-2", "250000", 2, True, id="a-quota-within-a-cpuset"),
+        pytest.param("0", "250000", 1, False, id="a-cpuset-within-a-quota"),
+        pytest.param("0-7", "6400000", None, False, id="a-quota-above-the-box"),
+    ],
+)
+def test_a_server_counts_the_box_and_is_told_where_it_may_use_less(
+    box: Box, allowed: str, quota: str, told: int | None, *, quota_binds: bool
+) -> None:
+    allow(box, allowed)
+    box.file("/proc/self/mountinfo", V2)
+    box.file("/proc/self/cgroup", "0::/\n")
+    box.file("/sys/fs/cgroup/cpu.max", f"{quota} 100000\n")
+    host = read(box)
+    assert (host.box_cores, host.told_threads, host.quota_binds) == (4, told, quota_binds)
+
+
+def test_a_server_counts_no_core_that_is_switched_off(box: Box) -> None:
+    switch_off(box, 3, 7)
+    assert (read(box).box_cores, read(box).told_threads) == (3, None)
+
+
+def test_a_server_counts_cores_that_the_scheduler_leaves_alone(box: Box) -> None:
+    box.file(f"{CPUS}/isolated", "2-3,6-7\n")
+    assert (read(box).box_cores, read(box).told_threads) == (4, 2)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +199,11 @@ def test_the_scheduler_spreads_nothing_over_isolated_processors(
     assert cores(read(box)) == expected
 
 
-def test_numbers_of_processors_that_lxcfs_made_up_do_not_hide_those_allowed(box: Box) -> None:
-    allow(box, "4-7")
+@pytest.mark.parametrize("allowed", ["4-7", "2-5"])
+def test_numbers_of_processors_that_lxcfs_made_up_do_not_hide_those_allowed(
+    box: Box, allowed: str
+) -> None:
+    allow(box, allowed)
     box.file(f"{CPUS}/online", "0-3\n")
     assert cores(read(box)) == (4, 4, 4)
 
@@ -197,12 +251,14 @@ def test_of_two_kinds_of_cores_the_fast_get_the_threads(
     """Four fast cores of two threads, as Intel numbers them, and eight slow ones of one."""
     allow(box, allowed)
     box.file(f"{CPUS}/online", "0-15\n")
+    box.file(f"{CPUS}/present", "0-15\n")
     box.file("/sys/devices/cpu_core/cpus", "0-7\n")
     box.file("/sys/devices/cpu_atom/cpus", "8-15\n")
     for cpu in range(16):
         pair = f"{cpu // 2 * 2}-{cpu // 2 * 2 + 1}" if cpu < 8 else f"{cpu}"
         box.file(f"{CPUS}/cpu{cpu}/topology/thread_siblings_list", f"{pair}\n")
     assert cores(read(box)) == expected
+    assert read(box).box_cores == 4
 
 
 @pytest.mark.parametrize(
@@ -323,6 +379,7 @@ def test_an_apple_processor_gives_threads_to_its_fast_cores(tmp_path: Path) -> N
         physical_cores=12,
         logical_cores=12,
         threads=6,
+        box_cores=6,
         isa=("asimd", "asimddp", "asimdhp", "i8mm"),
     )
 
@@ -359,6 +416,7 @@ def test_a_users_ryzen_box() -> None:
     assert (host.cpu, host.arch) == ("AMD Ryzen 9 5950X 16-Core Processor", "x86_64")
     assert cores(host) == (16, 32, 16)
     assert host.isa == ("sse4_2", "avx", "f16c", "fma", "avx2", "bmi2")
+    assert (host.box_cores, host.told_threads) == (16, None)
     assert (host.cpu_quota, host.container, host.virtualization) == (None, None, None)
     assert [(node.index, node.cpus) for node in host.numa] == [(0, "0-31")]
 
@@ -369,3 +427,5 @@ def test_this_machine() -> None:
     assert host.logical_cores
     assert host.threads
     assert 1 <= host.threads <= host.logical_cores
+    assert host.box_cores
+    assert host.box_cores >= 1

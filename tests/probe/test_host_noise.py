@@ -62,6 +62,10 @@ def modern_box(root: Path) -> Box:
     box.file("/sys/fs/cgroup/user.slice/memory.current", "1073741824\n")
     box.file("/sys/fs/cgroup/user.slice/memory.stat", "inactive_file 1\n")
     box.file("/sys/fs/cgroup/user.slice/cpu.max", "150000 100000\n")
+    box.file("/sys/devices/system/cpu/present", "0-32\n")
+    box.file("/sys/devices/system/cpu/cpu32/online", "0\n")
+    box.file("/sys/devices/system/node/node1/cpulist", "32\n")
+    box.file("/sys/devices/system/node/node1/meminfo", "Node 1 MemTotal: 9 kB\n")
     box.answer("memory bandwidth", "40000000000 steady")
     return box
 

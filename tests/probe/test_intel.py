@@ -58,7 +58,10 @@ def test_the_gpu_of_a_processor_shares_its_memory_and_its_npu_is_no_gpu(box: Box
 def test_each_is_told_and_planned_as_a_cpu(box: Box, kind: str) -> None:
     vendor_boxes.BOXES[kind](box)
     for gpu in read(box):
-        assert "planned as a CPU" in (usability(gpu, server_version="0.33.0") or "")
+        told = usability(gpu, server_version="0.33.0")
+        assert told is not None
+        assert "planned as a CPU" in told.what
+        assert "Vulkan driver" in (told.remedy or "")
 
 
 def test_a_box_without_intel_is_said_to_be_one(box: Box) -> None:

@@ -1,13 +1,18 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import MachineInvalid
-from orchestrator.machine import Machine
-from orchestrator.machine_file import from_json
-from orchestrator.probe import read_machine
+from orchestrator.machine import Absent, Machine, Memory, ServerState
+from orchestrator.machine_file import from_json, with_known_facts
+from orchestrator.probe import default_probes, read_machine
+from orchestrator.usability import judged_for
+from tests.probe import vendor_boxes
+from tests.probe.boxes import Box
 from tests.real.server import free_port
 
 GIB = 2**30
@@ -304,6 +309,40 @@ def test_cores_that_no_machine_has_are_refused(key: str, cores: int) -> None:
 def test_a_name_cannot_move_the_cursor() -> None:
     (card,) = read(with_card(name="NVIDIA\nA10 \x1b[2J")).accelerators
     assert card.name == r"NVIDIA\nA10 \x1b[2J"
+
+
+def test_whether_memory_is_shared_the_file_knows_better_than_the_catalogue() -> None:
+    name = "AMD Radeon 8060S Graphics"
+    assert read(with_card(name=name)).accelerators[0].unified_memory
+    assert not read(with_card(name=name, unified_memory=False)).accelerators[0].unified_memory
+
+
+@pytest.mark.parametrize("name", [*vendor_boxes.BOXES, "strix_halo_with_a_large_share"])
+def test_the_accelerators_of_each_vendor_can_be_read_back(tmp_path: Path, name: str) -> None:
+    box = Box(tmp_path)
+    if build := vendor_boxes.BOXES.get(name):
+        build(box)
+    else:
+        vendor_boxes.strix_halo(box, vram=96 * GIB, gtt=16 * GIB)
+    read_here = [p.read() for p in default_probes(box.sight)]
+    found = [a for each in read_here if not isinstance(each, Absent) for a in each]
+    known = [replace(with_known_facts(a), unified_memory=a.unified_memory) for a in found]
+    server = ServerState(version="0.33.0")
+    machine = Machine(
+        memory=Memory(total_bytes=128 * GIB, available_bytes=100 * GIB),
+        accelerators=judged_for(server, known),
+        absent=tuple(each for each in read_here if isinstance(each, Absent)),
+        server=server,
+    )
+    assert read(json.loads(json.dumps(machine.to_json()))) == machine
+
+
+def test_what_can_be_done_is_read_back() -> None:
+    told = {"usable": False, "unusable_reason": "lost: reboot", "remedy": "reboot"}
+    absent = {"probe": "nvidia", "reason": "old: reboot", "present": True, "remedy": "reboot"}
+    machine = read(with_card(**told) | {"absent": [absent], "server": {"runners": [7]}})
+    assert machine.accelerators[0].remedy == machine.absent[0].remedy == "reboot"
+    assert machine.server.runners == (7,)
 
 
 def test_what_the_probe_writes_can_be_read_back() -> None:

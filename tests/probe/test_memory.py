@@ -3,13 +3,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.machine import Memory
+from orchestrator.machine import Accelerator, Host, Memory, NumaNode
 from orchestrator.probe.memory import read_memory
+from orchestrator.probe.numa import without_device_nodes
 from orchestrator.probe.sight import Sight
 from tests.probe.boxes import Box
 from tests.real.cgroup import LimitedGroup, limited_group
@@ -64,6 +66,18 @@ class MemoryBox(Box):
         self.file(f"{folder}/memory.limit_in_bytes", f"{limit}\n")
         self.file(f"{folder}/memory.usage_in_bytes", f"{usage}\n")
         self.file(f"{folder}/memory.stat", stat)
+
+    def node(self, number: int, total: int, free: int | None) -> None:
+        """Write a socket's memory in bytes; `free` None: the kernel does not tell."""
+        lines = [f"Node {number} MemTotal: {total // 1024} kB\n"]
+        if free is not None:
+            lines += [f"Node {number} MemFree: {(free - MIB) // 1024} kB\n"]
+            lines += [f"Node {number} Inactive(file): 1024 kB\n"]
+        self.file(f"/sys/devices/system/node/node{number}/meminfo", "".join(lines))
+        self.file(f"/sys/devices/system/node/node{number}/cpulist", f"{number}\n")
+
+    def nodes_of(self, listed: str, pid: int | str = "self") -> None:
+        self.file(f"/proc/{pid}/status", f"Name:\tx\nMems_allowed_list:\t{listed}\n")
 
     def read(self, pid: int | None = None) -> Memory:
         return read_memory(pid, self.sight)
@@ -268,6 +282,88 @@ def test_a_server_that_is_gone_has_no_limit(box: MemoryBox) -> None:
     box.cgroup(V2, "0::/ours\n")
     box.v2("ours", GIB)
     assert box.read(4711).limit_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "free_0", "limit"),
+    [
+        pytest.param("0", 2 * GIB, 2 * GIB, id="one-of-two"),
+        pytest.param("1", 2 * GIB, 12 * GIB, id="the-other"),
+        pytest.param("0-1", 2 * GIB, None, id="both"),
+        pytest.param("0-1023", 2 * GIB, None, id="any-that-there-may-be"),
+        pytest.param("7", 2 * GIB, None, id="one-that-is-not-told"),
+        pytest.param("", 2 * GIB, None, id="no-list"),
+        pytest.param("0", None, None, id="free-memory-unknown"),
+    ],
+)
+def test_a_server_that_may_only_use_the_memory_of_some_sockets_is_bound_by_it(
+    box: MemoryBox, allowed: str, free_0: int | None, limit: int | None
+) -> None:
+    box.node(0, 16 * GIB, free_0)
+    box.node(1, 16 * GIB, 12 * GIB)
+    box.nodes_of("0-1")
+    box.nodes_of(allowed, pid=4711)
+    memory = box.read(4711)
+    assert (memory.limit_bytes, memory.total_bytes) == (limit, 32 * GIB)
+    assert box.read().limit_bytes is None
+
+
+@pytest.mark.parametrize(("most", "limit"), [(GIB, GIB), (8 * GIB, 2 * GIB)])
+def test_the_tighter_of_sockets_and_group_binds(box: MemoryBox, most: int, limit: int) -> None:
+    box.node(0, 16 * GIB, 2 * GIB)
+    box.node(1, 16 * GIB, 12 * GIB)
+    box.nodes_of("0")
+    box.cgroup(V2, "0::/a\n")
+    box.v2("a", most)
+    assert box.read().limit_bytes == limit
+
+
+HOPPER = Accelerator(
+    vendor="nvidia",
+    name="NVIDIA GH200 480GB",
+    index=0,
+    memory_total_bytes=97_871 * MIB,
+    memory_free_bytes=97_000 * MIB,
+)
+GRACE = NumaNode(index=0, cpus="0-71", total_bytes=502 * GIB, free_bytes=480 * GIB)
+HBM = NumaNode(index=1, total_bytes=94 * GIB, free_bytes=93 * GIB)
+
+
+def own(*nodes: NumaNode, cards: tuple[Accelerator, ...], arch: str = "aarch64") -> tuple[int, int]:
+    told = Memory(total_bytes=596 * GIB, available_bytes=573 * GIB)
+    memory = without_device_nodes(told, Host(arch=arch, numa=nodes), cards)
+    return memory.total_bytes // GIB, memory.available_bytes // GIB
+
+
+def test_hbm_that_the_driver_lends_the_kernel_is_the_cards_alone() -> None:
+    assert own(GRACE, HBM, cards=(HOPPER,)) == (502, 480)
+
+
+def test_each_card_takes_one_node_away() -> None:
+    other = replace(HBM, index=2)
+    assert own(GRACE, HBM, other, cards=(HOPPER,)) == (502, 480)
+    assert own(GRACE, HBM, other, cards=(HOPPER, replace(HOPPER, index=1))) == (408, 387)
+
+
+def test_of_hbm_whose_free_memory_is_unknown_nothing_is_promised() -> None:
+    assert own(GRACE, replace(HBM, free_bytes=None), cards=(HOPPER,)) == (502, 479)
+
+
+@pytest.mark.parametrize(
+    ("node", "card", "arch"),
+    [
+        pytest.param(replace(HBM, cpus="72-143"), HOPPER, "aarch64", id="a-socket-of-that-size"),
+        pytest.param(replace(HBM, total_bytes=64 * GIB), HOPPER, "aarch64", id="another-size"),
+        pytest.param(HBM, replace(HOPPER, unified_memory=True), "aarch64", id="shared-memory"),
+        pytest.param(HBM, replace(HOPPER, vendor="amd"), "aarch64", id="another-vendor"),
+        pytest.param(HBM, replace(HOPPER, memory_total_bytes=None), "aarch64", id="size-unknown"),
+        pytest.param(HBM, HOPPER, "x86_64", id="cxl-beside-an-h100"),
+    ],
+)
+def test_memory_without_processors_that_is_no_cards_stays_the_hosts(
+    node: NumaNode, card: Accelerator, arch: str
+) -> None:
+    assert own(GRACE, node, cards=(card,), arch=arch) == (596, 573)
 
 
 def test_swap_is_told_and_not_counted(box: MemoryBox) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.fault import Fault
 from orchestrator.machine import Accelerator, DeviceProcess
 from orchestrator.machine_file import with_known_facts
 from orchestrator.units import GIB, MIB
@@ -171,7 +172,7 @@ def test_an_old_card_on_an_old_driver_is_read_and_judged(read: Read, version: st
     assert (card.driver, card.memory_total_bytes) == ("470.256.02", 2002 * MIB)
     assert (card.bandwidth_bytes_per_s, card.memory_reserved_bytes) == (None, None)
     told = usability(card, server_version=version)
-    assert told == "compute capability 3.5 is below 5.0, which Ollama needs"
+    assert told == Fault("compute capability 3.5 is below 5.0, which Ollama needs")
 
 
 def test_a_jetsons_driver_is_not_measured_by_the_numbers_of_other_cards(read: Read) -> None:
@@ -184,7 +185,7 @@ def test_memory_that_no_call_tells_makes_an_unknown_card_unusable(read: Read) ->
     card = one(read("memory_unsupported"))
     assert not card.unified_memory
     told = usability(card, server_version=LATEST)
-    assert told == "the driver would not tell how much memory it has"
+    assert told == Fault("the driver would not tell how much memory it has")
 
 
 def test_mig_slices_stand_beside_their_unusable_card(read: Read) -> None:
@@ -201,8 +202,10 @@ def test_mig_slices_stand_beside_their_unusable_card(read: Read) -> None:
     assert with_known_facts(large).bandwidth_bytes_per_s is None
 
 
-def test_a_card_with_mig_on_and_no_slices_is_unusable(read: Read) -> None:
-    assert "MIG is on and has no slices" in (one(read("h100_mig_unsliced")).unusable_reason or "")
+def test_a_card_with_mig_on_and_no_slices_is_unusable_until_it_has_some(read: Read) -> None:
+    card = one(read("h100_mig_unsliced"))
+    assert "MIG is on and has no slices" in (card.unusable_reason or "")
+    assert "turn MIG off" in (card.remedy or "")
 
 
 def test_a_slice_without_a_uuid_cannot_be_given_to_a_server(box: Box) -> None:
@@ -278,6 +281,7 @@ def test_a_jetson_before_jetpack_5_is_unusable(box: Box) -> None:
     card = one(nvml.read_box(box.root))
     assert (card.name, card.compute_capability) == ("Xavier (Jetson Xavier NX)", "7.2")
     assert "L4T R32; Ollama needs R35" in (card.unusable_reason or "")
+    assert card.remedy == "install JetPack 5 or newer"
 
 
 def test_a_jetson_on_a_strange_board_is_still_one(box: Box) -> None:

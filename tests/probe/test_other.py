@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.fault import Fault
 from orchestrator.machine import Absent, Accelerator
 from orchestrator.probe.amd import AmdProbe
 from orchestrator.probe.apple import AppleProbe
@@ -39,7 +40,7 @@ def test_there_is_no_engine_for_them(box: Box) -> None:
     found = OtherProbe(box.sight).read()
     assert not isinstance(found, Absent)
     told = usability(found[0], server_version="0.33.0")
-    assert told == "Ollama has no backend for this vendor's accelerators"
+    assert told == Fault("Ollama has no backend for this vendor's accelerators")
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -75,7 +75,7 @@ def test_a_process_that_listens_is_found_with_its_settings_and_runners(
 
 def test_a_usable_gpu_leaves_the_servers_claim_alone(serving: tuple[int, int, int]) -> None:
     """What a runner holds on a GPU is no part of its resident memory."""
-    port, _, _ = serving
+    port, _, runner = serving
     card = Accelerator(
         vendor="nvidia", name="x", index=0, memory_total_bytes=8, memory_free_bytes=8
     )
@@ -89,6 +89,7 @@ def test_a_usable_gpu_leaves_the_servers_claim_alone(serving: tuple[int, int, in
             now=datetime.now(UTC),
             probes=(Fixed(cards),),
         )
+        assert machine.server.runners == (runner,)
         return machine.server.loaded[0].bytes
 
     assert held(card) == 7
@@ -268,6 +269,96 @@ def test_how_a_server_runs(
     assert process
     assert process.where == where
     assert whereabouts(URL, process, proc=proc.path) == where
+    assert is_local(URL, process, answers=True, proc=proc.path) is (where != "container")
+
+
+def test_the_server_of_a_container_is_not_the_owner_of_the_socket_that_docker_hides(
+    proc: Proc,
+) -> None:
+    """To an ordinary user both are root's, and their open files are hidden."""
+    proc.process(50, "ollama", "serve", hidden=True)
+    proc.in_container(50, address="172.17.0.2")
+    proc.process(51, "docker-proxy", *DOCKER, hidden=True)
+    process = read(proc)
+    assert process is None
+    assert not is_local(URL, process, answers=True, proc=proc.path)
+    assert whereabouts(URL, process, proc=proc.path) == "container"
+
+
+def test_a_container_on_the_network_of_the_box_is_not_local(proc: Proc) -> None:
+    proc.process(50, "ollama", "serve", socket_of="777")
+    proc.in_container(50, address="192.0.2.7")
+    process = read(proc)
+    assert process
+    assert process.where == "container"
+    assert not is_local(URL, process, answers=True, proc=proc.path)
+
+
+def test_a_server_in_our_own_container_is_local(proc: Proc) -> None:
+    proc.file("self/cgroup", "0::/\n")
+    proc.file(f"{os.getpid()}/status", f"NSpid:\t{os.getpid()}\n")
+    proc.process(50, "ollama", "serve", socket_of="777", cgroup="/", status="NSpid:\t50\n")
+    process = read(proc)
+    assert process
+    assert (process.where, process.same_namespaces) == ("process", None)
+    assert is_local(URL, process, answers=True, proc=proc.path)
+
+
+SYSTEMCTL = """#!/bin/sh
+cat <<'END'
+LoadState=loaded
+ActiveState=active
+MainPID=50
+User=ollama
+Environment=PATH=/usr/bin OLLAMA_NUM_PARALLEL=2
+EnvironmentFiles=/etc/ollama.env (ignore_errors=no)
+END
+"""
+
+
+@pytest.fixture
+def unit(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A unit whose main process is 50: the box of `proc`, with the file that it names."""
+    root = proc.path.parent
+    for folder in ("run/systemd/system", "etc", "bin"):
+        (root / folder).mkdir(parents=True)
+    program = root / "bin" / "systemctl"
+    program.write_text(SYSTEMCTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return root / "etc" / "ollama.env"
+
+
+def test_a_hidden_environment_is_known_by_all_files_of_its_unit_or_not_at_all(
+    proc: Proc, unit: Path
+) -> None:
+    proc.listen(LOOPBACK, uid=998)
+    proc.process(50, "ollama", "serve", uid=998, hidden=True)
+    half = read(proc)
+    assert half
+    assert (half.settings_known, half.environ_known, half.where) == (False, False, "systemd")
+    assert half.settings.num_parallel == 2
+    unit.write_text("OLLAMA_MODELS=/data/models\n")
+    process = read(proc)
+    assert process
+    assert (process.settings_known, process.environ_known) == (True, False)
+    assert process.settings.models_path == "/data/models"
+    assert is_local(URL, process, answers=True, proc=proc.path)
+    proc.file("50/environ", "OLLAMA_NUM_PARALLEL=4\0")
+    process = read(proc)
+    assert process
+    assert (process.settings.num_parallel, process.environ_known) == (4, True)
+
+
+def test_a_unit_owns_a_hidden_socket_only_as_its_user(proc: Proc, unit: Path) -> None:
+    unit.write_text("")
+    proc.process(50, "wrapper", uid=998, hidden=True)
+    proc.listen(LOOPBACK, uid=0)  # Docker's, at the port that the unit names
+    assert read(proc) is None
+    proc.listen(LOOPBACK, uid=998)
+    process = read(proc)
+    assert process
+    assert process.pid == 50
 
 
 def test_the_rights_of_a_server_are_its_effective_ones(proc: Proc) -> None:

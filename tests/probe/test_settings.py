@@ -1,5 +1,6 @@
 """A server's settings out of its environment, read as Ollama reads them."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from orchestrator.machine import ServerSettings
 from orchestrator.probe.settings import proxy_of, settings_of
+from tests.conftest import RunDeploy
+from tests.real.server import free_port
 
 MIB = 2**20
 NAMES = (
@@ -30,6 +33,8 @@ NAMES = (
         pytest.param({"OLLAMA_FLASH_ATTENTION": "yes"}, {"flash_attention": True}, id="any-text"),
         pytest.param({"OLLAMA_FLASH_ATTENTION": ""}, {}, id="empty-is-unset"),
         pytest.param({"OLLAMA_KV_CACHE_TYPE": "Q8_0"}, {"kv_cache_type": "q8_0"}, id="kv-type"),
+        pytest.param({"OLLAMA_KV_CACHE_TYPE": "banana"}, {}, id="no-kv-type"),
+        pytest.param({"OLLAMA_KV_CACHE_TYPE": "q5_1"}, {}, id="only-llama-cpps-kv-type"),
         pytest.param({"OLLAMA_GPU_OVERHEAD": "1048576"}, {"gpu_overhead_bytes": MIB}, id="bytes"),
         pytest.param({"OLLAMA_SCHED_SPREAD": "t"}, {"sched_spread": True}, id="spread"),
         pytest.param({"OLLAMA_MAX_LOADED_MODELS": "3"}, {"max_loaded_models": 3}, id="loaded"),
@@ -63,8 +68,6 @@ NAMES = (
         pytest.param(
             {"HSA_OVERRIDE_GFX_VERSION": '"10.3.0"'}, {"gfx_override": "10.3.0"}, id="gfx"
         ),
-        pytest.param({"OLLAMA_VULKAN": "1"}, {"vulkan": True}, id="vulkan"),
-        pytest.param({"OLLAMA_VULKAN": "0"}, {"vulkan": False}, id="no-vulkan"),
         pytest.param({"OLLAMA_HOST": "0.0.0.0"}, {"listens_everywhere": True}, id="everywhere"),
         pytest.param({"OLLAMA_HOST": "[::]:1"}, {"listens_everywhere": True}, id="everywhere-6"),
         pytest.param({"OLLAMA_HOST": "127.0.0.1:1"}, {"listens_everywhere": False}, id="loopback"),
@@ -117,3 +120,11 @@ def test_no_password_is_ever_shown(password: str, scheme: str) -> None:
 @given(st.dictionaries(st.sampled_from(NAMES), st.text()))
 def test_no_environment_makes_it_raise(environ: dict[str, str]) -> None:
     settings_of(environ)
+
+
+def test_a_cache_type_that_ollama_does_not_know_stops_no_plan(run_deploy: RunDeploy) -> None:
+    """The server that would be started logs a warning and takes its default."""
+    environ = {"OLLAMA_HOST": f"127.0.0.1:{free_port()}", "OLLAMA_KV_CACHE_TYPE": "banana"}
+    done = run_deploy("plan", "--json", "deepseek-r1:1.5b", env=environ)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["chosen"]["estimate"]["kv_cache_type"] == "f16"

@@ -79,7 +79,7 @@ def test_the_reason_names_the_number_and_the_limit(
     facts: dict[str, Any], version: str | None, reason: str | None
 ) -> None:
     told = usability(card(**facts), server_version=version)
-    assert (told is None) if reason is None else (told is not None and reason in told)
+    assert (told is None) if reason is None else (told is not None and reason in told.text)
 
 
 @pytest.mark.parametrize("vendor", ["nvidia", "amd", "apple"])
@@ -118,11 +118,33 @@ def test_a_mask_is_read_as_cuda_reads_it(mask: str, shown: list[int]) -> None:
 def test_the_servers_mask_leaves_cards_out() -> None:
     first, second = judged([card(0), card(1)], server_version="0.9.3", visible_devices="1")
     assert second.usable
-    assert first.unusable_reason == "the server's CUDA_VISIBLE_DEVICES='1' leaves it out"
+    told = "the server's CUDA_VISIBLE_DEVICES='1' leaves it out: take the variable out of the"
+    assert (first.unusable_reason or "").startswith(told)
+    assert (first.unusable_reason or "").endswith(f": {first.remedy}")
 
 
 def test_an_empty_mask_leaves_every_card_out() -> None:
     assert not judged([card()], server_version="0.9.3", visible_devices="")[0].usable
+
+
+@pytest.mark.parametrize(
+    ("facts", "server", "remedy"),
+    [
+        pytest.param({"driver": "549.9"}, {}, "upgrade the driver to 550 or newer", id="driver"),
+        pytest.param({"compute_capability": "3.5"}, {}, None, id="kepler"),
+        pytest.param(
+            {}, {"visible_devices": ""},
+            "take the variable out of the server's environment, if that is not meant", id="masked",
+        ),
+        pytest.param({}, {"server_runtime": "embedded"}, EMBEDDED.remedy, id="embedded"),
+    ],
+)  # fmt: skip
+def test_what_can_be_done_is_told_apart_and_ends_the_reason(
+    facts: dict[str, Any], server: dict[str, Any], remedy: str | None
+) -> None:
+    (found,) = judged([card(**facts)], server_version="0.33.0", **server)
+    assert found.remedy == remedy
+    assert (found.unusable_reason or "").endswith(remedy or "needs")
 
 
 def test_what_the_probe_found_unusable_keeps_its_reason() -> None:
@@ -156,6 +178,21 @@ def test_a_model_runs_on_the_cards_of_one_vendor() -> None:
     assert "one vendor" in (found[0].unusable_reason or "")
 
 
+def test_memory_of_its_own_goes_before_a_larger_pool_that_is_the_hosts() -> None:
+    pool = {"memory_total_bytes": 62 * GIB, "memory_free_bytes": 62 * GIB}
+    shares = amd(gfx="gfx1151", unified_memory=True, **pool)
+    own, left = judged([card(), shares], server_version="0.33.0")
+    assert own.usable
+    assert "those of nvidia have memory of their own" in (left.unusable_reason or "")
+
+    old = card(compute_capability="3.5")
+    assert [a.usable for a in judged([old, shares], server_version="0.33.0")] == [False, True]
+
+    beside = amd(1, memory_free_bytes=GIB)
+    same = judged([shares, beside], server_version="0.33.0")
+    assert [a.usable for a in same] == [True, True], "one vendor's run together"
+
+
 def test_a_card_without_memory_is_no_card() -> None:
     found = judged((card(memory_total_bytes=0, memory_free_bytes=0),), server_version="0.33.0")
     assert found[0].unusable_reason == "it has no memory"
@@ -184,7 +221,9 @@ def amd(index: int = 0, **facts: Any) -> Accelerator:
         pytest.param("gfx1103", "0.24.0", None, id="the-last-with-gfx1103"),
         pytest.param("gfx1103", "0.30.0", "ROCm 7 build", id="gfx1103-is-dropped"),
         pytest.param("gfx1150", "0.30.0", None, id="gfx1150"),
-        pytest.param("gfx1034", None, "HSA_OVERRIDE_GFX_VERSION=10.3.0 may", id="a-relative-runs"),
+        pytest.param(
+            "gfx1034", None, "HSA_OVERRIDE_GFX_VERSION=10.3.0, which may", id="a-relative-runs"
+        ),
         pytest.param(None, None, None, id="architecture-unknown"),
     ],
 )
@@ -192,7 +231,7 @@ def test_each_rocm_build_has_kernels_for_its_own_architectures(
     gfx: str | None, version: str | None, reason: str | None
 ) -> None:
     told = usability(amd(gfx=gfx), server_version=version)
-    assert (told is None) if reason is None else (told is not None and reason in told)
+    assert (told is None) if reason is None else (told is not None and reason in told.text)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +257,7 @@ def test_an_override_is_taken_for_what_the_card_is(
 def test_minor_and_stepping_of_an_override_become_hexadecimal() -> None:
     told = usability(amd(), server_version=None, gfx_override="9.10.11")
     assert told is not None
-    assert told.startswith("gfx9ab ")
+    assert told.what.startswith("gfx9ab ")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +283,7 @@ def test_gpus_in_processors_are_left_to_the_cpu(
 ) -> None:
     gpu = amd(**({"unified_memory": True} | facts))
     told = usability(gpu, server_version=version, igpu_enable=enable)
-    assert (told is None) if reason is None else (told is not None and reason in told)
+    assert (told is None) if reason is None else (told is not None and reason in told.text)
 
 
 @pytest.mark.parametrize(
@@ -268,8 +307,8 @@ def test_a_mask_of_rocm_is_read_as_rocm_reads_it(mask: str, shown: list[int]) ->
 def test_the_servers_mask_leaves_amd_cards_out_and_those_of_others_in() -> None:
     first, second = judged([amd(0), amd(1)], server_version=None, amd_visible_devices="1")
     assert second.usable
-    told = "the server's ROCR_ or HIP_VISIBLE_DEVICES='1' leaves it out"
-    assert first.unusable_reason == told
+    told = "the server's ROCR_ or HIP_VISIBLE_DEVICES='1' leaves it out: take"
+    assert (first.unusable_reason or "").startswith(told)
     assert judged([card()], server_version=None, amd_visible_devices="")[0].usable
 
 
@@ -277,4 +316,4 @@ def test_what_has_no_backend_is_told_so_before_its_memory_is_missed() -> None:
     npu = card(vendor="ascend", memory_total_bytes=None, memory_free_bytes=None)
     told = usability(npu, server_version="0.9.3", server_runtime="embedded")
     assert told is not None
-    assert "vLLM-Ascend" in told
+    assert "vLLM-Ascend" in told.text

@@ -22,12 +22,12 @@ GIB = 2**30
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setenv("OLLAMA_MODELS", "/srv/ollama/models")
+def machine() -> Machine:
     return read_machine(
         host_url=f"http://127.0.0.1:{free_port()}",
         server=None,
         now=datetime(2026, 11, 26, tzinfo=UTC),
+        environ={"OLLAMA_MODELS": "/srv/ollama/models"},
         sight=Sight(BOX),
     )
 

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.probe.boxes import Box
 
 NVME = "devices/pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1"
 SATA = "devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda"
+NUMBERS = count(30)
 ROOM = "frsize 4096 bavail {blocks} files 9 favail 8 flag {flag}"
 
 
@@ -30,8 +32,17 @@ def mountinfo(box: Box, *lines: str) -> tuple[Mount, ...]:
     return mounts(box.sight)
 
 
-def line(point: str, filesystem: str, source: str, device: str = "8:1", root: str = "/") -> str:
-    return f"30 1 {device} {root} {point} rw,relatime shared:1 - {filesystem} {source} rw"
+def line(
+    point: str,
+    filesystem: str,
+    source: str,
+    device: str = "8:1",
+    root: str = "/",
+    numbers: str | None = None,
+) -> str:
+    """Return a line of a mount on the root, number 1, or with `numbers`: its own, and below it."""
+    numbers = numbers or ("1 0" if point == "/" else f"{next(NUMBERS)} 1")
+    return f"{numbers} {device} {root} {point} rw,relatime shared:1 - {filesystem} {source} rw"
 
 
 def disk(box: Box, device: str, folder: str, rotational: int | None = None) -> None:
@@ -68,9 +79,9 @@ def mount(filesystem: str = "ext4", source: str = "/dev/sda1", device: str = "8:
 def test_which_mount_a_path_lies_on(box: Box, path: str, point: str) -> None:
     found = mountinfo(
         box,
-        line("/srv/big", "xfs", "/dev/sdb1", "8:17"),
+        line("/srv/big", "xfs", "/dev/sdb1", "8:17", numbers="3 2"),
         line("/", "ext4", "/dev/sda2", "8:2"),
-        line("/srv", "ext4", "/dev/sda1"),
+        line("/srv", "ext4", "/dev/sda1", numbers="2 1"),
         line(r"/with\040a\040space", "ext4", "/dev/sdc1", "8:33"),
     )
     on = mount_of(path, found)
@@ -79,10 +90,45 @@ def test_which_mount_a_path_lies_on(box: Box, path: str, point: str) -> None:
 
 
 def test_of_two_mounts_over_one_point_the_later_is_seen(box: Box) -> None:
+    disk_of_it = line("/srv", "ext4", "/dev/sda1", numbers="2 1")
+    for numbers in ("3 2", "3 1"):
+        found = mountinfo(box, disk_of_it, line("/srv", "nfs4", "nas:/m", "0:50", numbers=numbers))
+        assert [each.filesystem for each in found] == ["nfs4"]
+    upside_down = line("/srv", "nfs4", "nas:/m", "0:50", numbers="3 2")
+    assert [m.filesystem for m in mountinfo(box, upside_down, disk_of_it)] == ["nfs4"]
+
+
+def test_a_mount_that_a_later_one_above_it_hides_holds_nothing(box: Box) -> None:
     found = mountinfo(
-        box, line("/srv", "ext4", "/dev/sda1"), line("/srv", "nfs4", "nas:/models", "0:50")
+        box,
+        line("/proc", "proc", "proc", "0:21", numbers="4 1"),
+        line("/", "ext4", "/dev/sda2", "8:2", numbers="1 0"),
+        line("/mnt/a", "ext4", "/dev/sdb1", "8:17", numbers="5 1"),
+        line("/mnt/a/b", "ext4", "/dev/sdd1", "8:49", numbers="6 5"),
+        line("/mnt", "nfs4", "nas:/all", "0:50", numbers="7 1"),
+        line("/mnt/c", "ext4", "/dev/sdc1", "8:33", numbers="8 7"),
     )
-    assert [each.filesystem for each in found] == ["nfs4"]
+    assert [each.point for each in found] == ["/proc", "/", "/mnt", "/mnt/c"]
+    on = mount_of("/mnt/a/b/models", found)
+    assert on
+    assert on.filesystem == "nfs4"
+
+
+def test_what_lies_on_a_mount_goes_with_it_when_another_takes_its_place(box: Box) -> None:
+    found = mountinfo(
+        box,
+        line("/mnt", "ext4", "/dev/sda1", numbers="2 1"),
+        line("/mnt/a", "ext4", "/dev/sdb1", "8:17", numbers="3 2"),
+        line("/mnt", "nfs4", "nas:/all", "0:50", numbers="4 2"),
+    )
+    assert [(each.point, each.filesystem) for each in found] == [("/mnt", "nfs4")]
+
+
+def test_the_first_root_of_all_lies_on_itself(box: Box) -> None:
+    first = line("/", "rootfs", "rootfs", "0:1", numbers="1 1")
+    assert [each.filesystem for each in mountinfo(box, first)] == ["rootfs"]
+    found = mountinfo(box, first, line("/", "ext4", "/dev/sda1", numbers="27 1"))
+    assert [each.filesystem for each in found] == ["ext4"]
 
 
 def test_lines_with_more_or_fewer_optional_fields_are_read(box: Box) -> None:
@@ -247,14 +293,14 @@ def test_others_are_places_for_models_the_roomiest_first(box: Box) -> None:
         line("/data", "xfs", "/dev/sdb1", "8:17"),
         line("/mnt/again", "xfs", "/dev/sdb1", "8:17", root="/again"),
         line("/nas", "nfs4", "nas:/models", "0:50"),
-        line("/tank", "zfs", "tank", "0:51"),
-        line("/tank/home", "zfs", "tank/home", "0:52"),
+        line("/tank", "zfs", "tank", "0:51", numbers="2 1"),
+        line("/tank/home", "zfs", "tank/home", "0:52", numbers="3 2"),
         line("/srv", "ext4", "/dev/sdc1", "8:33"),
         line("/full", "ext4", "/dev/sdd1", "8:49"),
         line("/frozen", "ext4", "/dev/sde1", "8:65"),
         line("/silent", "ext4", "/dev/sdf1", "8:81"),
-        line("/boot/efi", "vfat", "/dev/sda2", "8:2"),
-        line("/boot", "ext4", "/dev/sda3", "8:3"),
+        line("/boot/efi", "vfat", "/dev/sda2", "8:2", numbers="5 4"),
+        line("/boot", "ext4", "/dev/sda3", "8:3", numbers="4 1"),
         line("/snap/core/1", "ext4", "/dev/sdg1", "8:97"),
         line("/mnt/image", "ext4", "/dev/loop7", "7:7"),
         line("/mnt/cd", "iso9660", "/dev/sr0", "11:0"),

@@ -27,6 +27,56 @@ def test_a_unit_that_does_not_run() -> None:
     assert parse_unit("LoadState=loaded\nMainPID=0\nUser=ollama\n") == SystemdUnit(user="ollama")
 
 
+SHOWN = "LoadState=loaded\nMainPID=812\nEnvironment=PATH=/usr/bin OLLAMA_MODELS=/first\n"
+
+
+def test_the_files_that_a_unit_names_win_over_its_own_variables(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "ollama.env").write_text(
+        "# OLLAMA_MODELS=/commented\n; X=1\n\nOLLAMA_MODELS=/second\nOLLAMA_HOST = 'box:8080'\n"
+        'OLLAMA_ORIGINS="a b"\nno assignment\n=nothing\n'
+    )
+    (tmp_path / "etc" / "more.d").mkdir()
+    (tmp_path / "etc" / "more.d" / "9.env").write_text("OLLAMA_MODELS=/data/\\\nmodels\n")
+    unit = parse_unit(
+        f"{SHOWN}EnvironmentFiles=/etc/ollama.env (ignore_errors=no)\n"
+        "EnvironmentFiles=/etc/more.d/*.env (ignore_errors=yes)\n"
+        "EnvironmentFiles=/etc/absent (ignore_errors=yes)\n",
+        tmp_path,
+    )
+    assert unit
+    assert unit.environment_known
+    assert unit.environment == {
+        "PATH": "/usr/bin",
+        "OLLAMA_MODELS": "/data/models",
+        "OLLAMA_HOST": "box:8080",
+        "OLLAMA_ORIGINS": "a b",
+    }
+    assert unit.port == 8080
+
+
+@pytest.mark.parametrize(
+    ("more", "known"),
+    [
+        pytest.param("", True, id="nothing-else"),
+        pytest.param("EnvironmentFiles=\nPassEnvironment=\n", True, id="empty"),
+        pytest.param("EnvironmentFiles=/folder (ignore_errors=yes)\n", False, id="unreadable"),
+        pytest.param("EnvironmentFiles=/absent (ignore_errors=no)\n", False, id="gone-meanwhile"),
+        pytest.param("EnvironmentFiles=/absent (ignore_errors=yes)\n", True, id="allowed-to-miss"),
+        pytest.param("EnvironmentFiles=/a\0b (ignore_errors=yes)\n", False, id="no-path"),
+        pytest.param("PassEnvironment=HTTPS_PROXY\n", False, id="systemds-own"),
+        pytest.param("PassEnvironment=PATH\n", True, id="systemds-own-overridden"),
+    ],
+)
+def test_a_unit_says_whether_all_of_its_variables_are_known(
+    tmp_path: Path, more: str, known: bool
+) -> None:
+    (tmp_path / "folder").mkdir()  # root may read every file
+    unit = parse_unit(SHOWN + more, tmp_path)
+    assert unit
+    assert unit.environment_known is known
+
+
 def _systemctl(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = folder / "systemctl"
     program.write_text(f"#!/bin/sh\n{body}\n")
@@ -41,8 +91,12 @@ User=ollama
 Environment=PATH=/usr/bin "OLLAMA_MODELS=/big disk/models" OLLAMA_HOST=0.0.0.0
 LoadState=loaded
 ActiveState=active
-DropInPaths=/etc/systemd/system/ollama.service.d/override.conf"""
-    _systemctl(tmp_path, f"cat <<'END'\n{said}\nEND", monkeypatch)
+DropInPaths=/etc/systemd/system/ollama.service.d/override.conf
+EnvironmentFiles=/nowhere/ollama.env (ignore_errors=no)"""
+    # The real one shows what it is asked for.
+    asked = 'for each in "$@"; do grep "^${each#-p}=" ' + f"{tmp_path}/said; done; true"
+    (tmp_path / "said").write_text(f"{said}\n")
+    _systemctl(tmp_path, asked, monkeypatch)
 
     unit = systemd_unit()
 
@@ -55,6 +109,7 @@ DropInPaths=/etc/systemd/system/ollama.service.d/override.conf"""
     )
     assert unit.environment["OLLAMA_MODELS"] == "/big disk/models"
     assert unit.environment["OLLAMA_HOST"] == "0.0.0.0"
+    assert not unit.environment_known
     assert unit.drop_ins == ("/etc/systemd/system/ollama.service.d/override.conf",)
 
 

@@ -101,6 +101,37 @@ def test_the_memory_s_bandwidth_bounds_a_cpu() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("host", "cores"),
+    [
+        pytest.param({"physical_cores": 1, "threads": 1, "cpu_quota": 500}, 0.5, id="half-a-core"),
+        pytest.param({"physical_cores": 3, "threads": 2, "cpu_quota": 2500}, 2, id="two-threads"),
+        pytest.param({"physical_cores": 16, "threads": 8}, 8, id="fast-cores-of-two-kinds"),
+        pytest.param({"physical_cores": 3, "cpu_quota": 2500}, 2.5, id="threads-unknown"),
+        pytest.param({"threads": 4}, 4, id="without-a-topology"),
+        pytest.param({"physical_cores": 4, "threads": 4, "cpu_quota": 9000}, 4, id="above-the-box"),
+        pytest.param({}, 2, id="nothing-known"),
+    ],
+)
+def test_only_cores_that_a_thread_runs_on_and_a_quota_grants_compute(
+    host: dict[str, Any], cores: float
+) -> None:
+    machine = box(64, host=host, memory={"bandwidth_bytes_per_s": 10**12})
+    found = host_of(target_of(CATALOG.find("deepseek-r1:7b"), None), machine)
+    assert found.bytes_per_s == pytest.approx(cores * constants().cpu.bytes_per_core_s)
+    assert f" {cores:g} cores x" in found.basis
+
+
+def test_a_memory_is_as_wide_whatever_part_of_the_cores_compute() -> None:
+    """With slow cores beside the fast ones, an assumed bandwidth counts the channels of all."""
+    target = target_of(CATALOG.find("deepseek-r1:7b"), None)
+    found = [
+        host_of(target, box(64, host={"physical_cores": 32, **threads})).bytes_per_s
+        for threads in ({}, {"threads": 16})
+    ]
+    assert found[0] == found[1]
+
+
 def test_of_a_measured_bandwidth_the_share_is_larger_than_of_the_sheet_s() -> None:
     machine = box(64, host={"physical_cores": 16}, memory={"bandwidth_bytes_per_s": 60 * 10**9})
     target = target_of(CATALOG.find("deepseek-r1:7b"), None)
