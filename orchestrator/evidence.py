@@ -6,6 +6,7 @@ Everything in it went through the redactor: no name of a person or a host, no ad
 import json
 import os
 import platform
+import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -18,9 +19,12 @@ from orchestrator import __version__
 from orchestrator.errors import DiskFull, InvalidInput
 from orchestrator.home import Home
 from orchestrator.ledger import Ledger
+from orchestrator.probe.settings import proxy_of
 from orchestrator.redact import Redactor
 from orchestrator.runtime.environment import shown_settings
 
+# A variable of ours by its prefix may still be a secret of somebody's pipeline.
+_SECRET = re.compile(r"token|key|pass|secret|auth|cred", re.IGNORECASE)
 _LOG_BYTES = 200_000
 _CRASHES, _RUNS = 5, 20
 _PACKAGES = (
@@ -68,7 +72,7 @@ def bundle(
 def save(path: Path, machine: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     """Write a redacted machine file. Raises InvalidInput and DiskFull."""
     text = _pretty(redactor(environ).document(machine))
-    write(path, lambda target: target.write_text(text, "utf-8"))
+    write(path, lambda target: target.write_bytes(_bytes(text)))
 
 
 def write(path: Path, fill: Any) -> None:  # noqa: ANN401 - what a writer returns is not used
@@ -101,7 +105,11 @@ def write(path: Path, fill: Any) -> None:  # noqa: ANN401 - what a writer return
 def _archive(target: Path, parts: Mapping[str, str]) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in parts.items():
-            archive.writestr(name, text)
+            archive.writestr(name, _bytes(text))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # a path may hold bytes that are no UTF-8
 
 
 def _pretty(value: object) -> str:
@@ -121,11 +129,9 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
-def _settings(environ: Mapping[str, str]) -> dict[str, str]:
-    ours = {
-        k: v for k, v in environ.items() if k.startswith("DEPLOY_") or k.upper().endswith("_PROXY")
-    }
-    return shown_settings(environ) | ours
+def _settings(environ: Mapping[str, str]) -> dict[str, str | None]:
+    ours = {k: v for k, v in environ.items() if k.startswith("DEPLOY_") and not _SECRET.search(k)}
+    return {**shown_settings(environ), **ours, "proxy": proxy_of(environ)}
 
 
 def _history(home: Home) -> dict[str, Any]:

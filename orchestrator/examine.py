@@ -7,20 +7,21 @@ from orchestrator.catalog import Catalog
 from orchestrator.doctor import Case
 from orchestrator.errors import DeployError, DiskFull
 from orchestrator.home import Home
-from orchestrator.probe.server import read_process
+from orchestrator.ledger import Ledger
+from orchestrator.probe.server import ServerProcess, read_process
 from orchestrator.probe.settings import proxy_of
+from orchestrator.runtime import server_host
+from orchestrator.runtime.proc import comm, status
 from orchestrator.standing import standing
 from orchestrator.store import Store
 from orchestrator.survey import Survey
-
-_OURS = "deploy"
 
 
 def rounds(home: Home, environ: Mapping[str, str], alias: str, seen: Survey) -> Case:
     """Return what there is to examine, with every part that could not be seen left out."""
     process = read_process(seen.server.host)
     store = Store.at(seen.machine.disk.model_store)
-    document, ledger_fault = _stood(home, environ, alias)
+    document, ledger_fault = _stood(home, environ, alias, answers=seen.answers)
     deployment = document.get("deployment") or {}
     torn = store.torn() if store else []
     return Case(
@@ -31,16 +32,32 @@ def rounds(home: Home, environ: Mapping[str, str], alias: str, seen: Survey) -> 
         smallest_bytes=min(c.file_bytes for c in Catalog.bundled().candidates),
         writable=store.writable if store else None,
         deployed=deployment.get("model"),
-        findings=tuple(document.get("findings", ())) if deployment and seen.answers else (),
+        findings=tuple(document.get("findings", ())) if deployment else (),
+        refusal=seen.refusal.what if seen.refusal else None,
+        holder=_holder(process) if process and not seen.answers else None,
         torn=tuple(torn),
         ledger_fault=ledger_fault,
     )
 
 
-def _stood(home: Home, environ: Mapping[str, str], alias: str) -> tuple[dict[str, Any], str | None]:
+def _holder(process: ServerProcess) -> str:
+    """Return who holds the port of a server that does not answer."""
+    state = status(process.pid).get("State", "")
+    stopped = ", stopped" if state.startswith("T") else ""
+    return f"pid {process.pid} ({comm(process.pid)}, user {process.user or 'unknown'}{stopped})"
+
+
+def _stood(
+    home: Home, environ: Mapping[str, str], alias: str, *, answers: bool
+) -> tuple[dict[str, Any], str | None]:
     try:
-        return standing(home, environ, alias), None
+        if answers:
+            found = standing(home, environ, alias)
+        else:  # not asked a second time: that would wait for its own time limit
+            host = server_host(environ)
+            found = {"deployment": Ledger(home.ledger).current(host, f"{alias}:latest")}
     except DiskFull as e:  # what the ledger raises
         return {}, e.what
     except DeployError:
         return {}, None
+    return found, None

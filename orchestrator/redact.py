@@ -43,10 +43,12 @@ _SECRETS = (
     (re.compile(r"\b(user|username|domain|workgroup)=[^,\s]+"), r"\1=REDACTED"),
     (re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "REDACTED@example.org"),
     (re.compile(r"(?i)\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b"), "00:00:00:00:00:00"),
+    (re.compile(r"\b(ssh-(?:ed25519|rsa)) [A-Za-z0-9+/=]{16,}"), r"\1 REDACTED"),
+    (re.compile(r"(?i)\b(serial(?:[ _-]?n(?:o|umber))?[=:] ?)\S+"), r"\1REDACTED"),
 )
 # The servers of network file systems: nas:/export, //server/share.
-_SHARE = re.compile(r"(?<![\w./:-])(?:([A-Za-z0-9][\w.-]*):(?=/[^/\s])|//([\w.-]+)(?=/))")
-_URL_HOST = re.compile(r"(?<=://)(?:REDACTED@)?([A-Za-z][\w.-]*)")
+_SHARE = re.compile(r"(?<![\w./:-])(?:([A-Za-z0-9][\w.-]*):/[^/\s]\S*|//([\w.-]+)/\S+)")
+_URL_HOST = re.compile(r"(?<=://)(?:REDACTED@)?([A-Za-z][\w.-]*)|\blookup ([A-Za-z][\w.-]*)")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
 _IPV6 = re.compile(r"(?i)(?<![\w:])(?:[23][0-9a-f]{3}|f[cde][0-9a-f]{2})(?::[0-9a-f]{0,4}){2,7}")
 
@@ -82,10 +84,11 @@ class Redactor:
         if self._home:
             text = re.sub(rf"{re.escape(self._home)}(?![\w.-])", "~", text)
         text = _HOME.sub(lambda found: f"/{found[1]}/{self._person(found[2])}", text)
-        text = _SHARE.sub(lambda found: "server:" if found[1] else "//server", text)
-        text = _URL_HOST.sub(lambda found: found[0].replace(found[1], self._host(found[1])), text)
+        text = _SHARE.sub(lambda found: "server:/share" if found[1] else "//server/share", text)
+        text = _URL_HOST.sub(self._url_host, text)
         for name, stand_in in self._names.items():
-            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", stand_in, text)
+            word = rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])"
+            text = re.sub(word, stand_in, text, flags=re.IGNORECASE)
         for number, stand_in in self._devices.items():
             text = text.replace(number, stand_in)
         return _IPV6.sub(self._address, _IPV4.sub(self._address, text))
@@ -116,6 +119,10 @@ class Redactor:
 
     def _person(self, name: str) -> str:
         return name if name in _NOBODY else _numbered(self._people, name, "person{}")
+
+    def _url_host(self, found: "re.Match[str]") -> str:
+        name = found[1] or found[2]
+        return found[0].replace(name, self._host(name))
 
     def _host(self, name: str) -> str:
         if name.endswith(_PUBLIC_HOSTS):

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from orchestrator import log
 from orchestrator.era import ServerVersion
-from orchestrator.errors import MachineElsewhere, ServerUnreachable
+from orchestrator.errors import MachineElsewhere, ServerRefused, ServerUnreachable
 from orchestrator.home import Home
-from orchestrator.machine import Machine, RuntimeKind
+from orchestrator.machine import Machine, RuntimeKind, ServerState
 from orchestrator.probe import ServerClaims, read_machine
 from orchestrator.probe.settings import settings_of
 from orchestrator.probe.sight import Sight
@@ -27,13 +27,15 @@ class Survey:
     """`server` is where OLLAMA_HOST points; `answers` says whether one is there.
 
     `names` are the models in its store, `partials` the downloads that were interrupted there:
-    (bytes of the whole blob, bytes of it that are there).
+    (bytes of the whole blob, bytes of it that are there). `refusal`: what a server that answers
+    would not tell.
     """
 
     server: Server
     answers: bool
     machine: Machine
     names: tuple[str, ...] = ()
+    refusal: ServerRefused | None = None
     partials: tuple[tuple[int, int], ...] = ()
 
     def with_version(self, version: str | None) -> "Survey":
@@ -48,7 +50,7 @@ def look(environ: Mapping[str, str], sight: Sight | None = None) -> Survey:
     """Return the machine and its server as they are; `sight` records what was read."""
     server = Server(server_host(environ))
     with log.stage("probe"):
-        claims, names = _ask(server)
+        claims, names, refusal = _ask(server)
         machine = read_machine(
             host_url=server.host,
             server=claims,
@@ -64,6 +66,7 @@ def look(environ: Mapping[str, str], sight: Sight | None = None) -> Survey:
         answers=claims is not None,
         machine=machine,
         names=names,
+        refusal=refusal,
         partials=store.partials() if store else (),
     )
 
@@ -78,20 +81,39 @@ def survey(home: Home, environ: Mapping[str, str], *, parallel: int) -> Survey:
         raise ServerUnreachable(f"no Ollama server answers at {seen.server.host}, another machine")
     if not seen.answers:
         return replace(seen, machine=_as_started(seen.machine, home, environ, parallel))
+    if seen.refusal:
+        raise seen.refusal
     if not seen.machine.server.local:
-        raise MachineElsewhere(f"the Ollama server at {seen.server.host} is not on this machine")
+        raise _elsewhere(seen.machine.server)
     return seen
 
 
-def _ask(server: Server) -> tuple[ServerClaims | None, tuple[str, ...]]:
+def _elsewhere(server: ServerState) -> MachineElsewhere:
+    if server.where:
+        return MachineElsewhere(f"the Ollama server at {server.host} is not on this machine")
+    return MachineElsewhere(
+        f"the process of the Ollama server at {server.host} cannot be seen from this account: it"
+        " may be another user's, or a container's",
+        hint=f"run deploy as the server's user or as root; else {MachineElsewhere.remedy}",
+    )
+
+
+def _ask(
+    server: Server,
+) -> tuple[ServerClaims | None, tuple[str, ...], ServerRefused | None]:
+    """Return what the server says, the names in its store, and what it refused to say."""
+    version = None
     try:
-        version, loaded = server.version(), server.loaded()
+        version = server.version()
+        loaded = server.loaded()
         names = tuple(m.name for m in server.installed())
+        shown = {m.digest: server.weights(m.name) for m in loaded}
+        blobs = {digest: blob for digest, blob in shown.items() if blob}
     except ServerUnreachable:
-        return None, ()
-    shown = {m.digest: server.weights(m.name) for m in loaded}
-    blobs = {digest: blob for digest, blob in shown.items() if blob}
-    return ServerClaims(version=version, loaded=loaded, blobs=blobs), names
+        return None, (), None
+    except ServerRefused as e:
+        return ServerClaims(version=version), (), e
+    return ServerClaims(version=version, loaded=loaded, blobs=blobs), names, None
 
 
 def _as_started(machine: Machine, home: Home, environ: Mapping[str, str], parallel: int) -> Machine:

@@ -146,10 +146,11 @@ def usability(
     """
     if accelerator.vendor in NO_BACKEND:
         return NO_BACKEND[accelerator.vendor]
+    # What no server could use comes first: for that card no other runtime is a remedy.
+    if fault := _without_memory(accelerator) or _too_old(accelerator):
+        return fault
     if server_runtime == "embedded":
         return EMBEDDED
-    if fault := _without_memory(accelerator):
-        return fault
     among = among or (accelerator,)
     newest = _newest_era(server_version)
     if accelerator.vendor == "nvidia":
@@ -163,14 +164,17 @@ def usability(
     )
 
 
+def _too_old(gpu: Accelerator) -> Fault | None:
+    capability = _numbers(gpu.compute_capability) if gpu.vendor == "nvidia" else ()
+    if not capability or capability >= (5, 0):
+        return None
+    return Fault(f"compute capability {gpu.compute_capability} is below 5.0, which Ollama needs")
+
+
 def _nvidia(
     gpu: Accelerator, mask: str | None, among: Sequence[Accelerator], *, newest: bool
 ) -> Fault | None:
     capability = _numbers(gpu.compute_capability)
-    if capability and capability < (5, 0):
-        return Fault(
-            f"compute capability {gpu.compute_capability} is below 5.0, which Ollama needs"
-        )
     driver, least = _numbers(gpu.driver), _least_driver(capability, newest=newest)
     # A Jetson's driver has numbers of its own (540 with JetPack 6), and Ollama builds for it.
     if driver and driver[0] < least and capability not in _JETSON:

@@ -115,6 +115,9 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _end(failure: BaseException, *, wants_json: bool) -> int:
     """Print what went wrong and return the exit code."""
     if isinstance(failure, SystemExit):
+        # click makes a 1 of a reader that went away.
+        if isinstance(failure.__context__, BrokenPipeError):
+            return 0
         return failure.code if isinstance(failure.code, int) else 1
     if isinstance(failure, click.exceptions.Exit):
         return failure.exit_code
@@ -147,7 +150,8 @@ def as_deploy_error(failure: BaseException) -> DeployError:
     if isinstance(failure, KeyboardInterrupt | click.exceptions.Abort):
         return Interrupted("interrupted")
     if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
-        return DiskFull(f"no space left on the disk ({failure.filename or 'standard output'})")
+        where = failure.filename or "standard output"
+        return DiskFull(f"no space left on the disk ({where})", hint="free space there, and repeat")
     if isinstance(failure, click.UsageError):
         path = failure.ctx.command_path if failure.ctx else "deploy"
         return InvalidInput(failure.format_message(), hint=f"see `{path} --help`")

@@ -36,7 +36,10 @@ def probe(
     """Show the machine as the Ollama server may use it; never changes anything."""
     start_log(verbose=verbose, log_format=log_format)
     sight = Sight(seen={} if save_path else None)
-    machine = look(os.environ, sight).machine
+    seen = look(os.environ, sight)
+    machine = seen.machine
+    if seen.refusal:
+        click.echo(f"warning: {seen.refusal.what}", err=True)
     if measure:
         machine = measured(machine, sight)
     if save_path:

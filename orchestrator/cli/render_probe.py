@@ -56,12 +56,15 @@ def checks(document: Mapping[str, Any]) -> str:
     """Return the page of `deploy doctor`: what fails first, each with its remedy."""
     width = min(max(shutil.get_terminal_size((80, 24)).columns, _LEAST_WIDTH), _MOST_WIDTH)
     lines = []
+    alike: dict[tuple[str, str, str | None], list[str]] = {}
     for check in document["checks"]:
-        outcome = check["outcome"]
-        said = _indented(f"{check['name']}: {check['detail']}", width, 6)
+        key = (check["outcome"], check["detail"], check["remedy"])
+        alike.setdefault(key, []).append(check["name"])
+    for (outcome, detail, remedy), names in alike.items():
+        said = _indented(f"{', '.join(names)}: {detail}", width, 6)
         lines.append(_coloured(f"{outcome.upper():<6}", outcome) + said)
-        if check["remedy"]:
-            lines.append(" " * 6 + "-> " + _indented(check["remedy"], width, 9))
+        if remedy:
+            lines.append(" " * 6 + "-> " + _indented(remedy, width, 9))
     counts = document["counts"]
     summary = f"{counts['fail']} failed, {counts['warn']} to look at, {counts['pass']} well"
     return "\n".join([*lines, "", summary])
@@ -188,7 +191,8 @@ def _card_memory(card: Accelerator) -> str:
 
 def _server(server: ServerState) -> Iterator[Line]:
     if server.pid is None and server.version is None:
-        yield Line("server", f"none answers at {server.host}: `deploy auto` starts one")
+        starts = "`deploy auto` starts one" if server.local else "that is another machine"
+        yield Line("server", f"none answers at {server.host}: {starts}")
     else:
         yield Line("server", _answering(server))
         told = {
@@ -214,12 +218,14 @@ def _server(server: ServerState) -> Iterator[Line]:
 
 
 def _answering(server: ServerState) -> str:
-    facts = [f"Ollama {server.version or 'of unknown version'} at {server.host}"]
-    if server.version:
-        try:
-            facts[0] += f" (era {ServerVersion.parse(server.version).era.value})"
-        except InvalidInput:
-            facts[0] += " (a version of its own: planned as the newest)"
+    if server.version is None:
+        held = f"pid {server.pid} (user {server.user or 'unknown'}) has {server.host}"
+        return f"{held}, and does not answer as an Ollama server does"
+    facts = [f"Ollama {server.version} at {server.host}"]
+    try:
+        facts[0] += f" (era {ServerVersion.parse(server.version).era.value})"
+    except InvalidInput:
+        facts[0] += " (a version of its own: planned as the newest)"
     if server.where:
         facts.append(server.where)
     if server.runtime:

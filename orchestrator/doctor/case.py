@@ -12,7 +12,8 @@ class Case:
     `smallest_bytes` is the smallest download of the catalogue; `writable`: whether deploy may
     write the server's store, None where there is none to see. `deployed` names what the alias
     serves, `findings` what breaks its promise, `torn` the names that the server cannot read.
-    `ledger_fault` is a fault of deploy's own ledger.
+    `ledger_fault` is a fault of deploy's own ledger, `refusal` what a server that answers refused
+    to tell, `holder` who has the port of one that does not.
     """
 
     machine: Machine
@@ -25,3 +26,5 @@ class Case:
     findings: tuple[str, ...] = ()
     torn: tuple[str, ...] = ()
     ledger_fault: str | None = None
+    refusal: str | None = None
+    holder: str | None = None

@@ -14,23 +14,54 @@ _DROP_IN = "`systemctl edit ollama`: [Service] Environment={setting}"
 def server(case: Case) -> Iterator[Check]:
     """Check the server at OLLAMA_HOST, and that there is no second one."""
     state = case.machine.server
-    if not case.answers:
-        yield warned(
-            "server",
-            f"no Ollama server answers at {state.host}",
-            "`deploy auto` starts one, or `deploy runtime start`",
-        )
+    if case.refusal:
+        yield failed("server", case.refusal, "read the server's log, and restart it")
+    elif not case.answers:
+        yield _silent(case)
     elif not state.local:
-        yield failed(
-            "server",
-            f"Ollama {state.version} at {state.host} runs in a container or on another host: what"
-            " it has cannot be seen from here",
-            "run deploy inside of it, or plan with `--machine FILE` that describes it",
-        )
+        yield _elsewhere(state)
     else:
         yield _version(state)
         yield from _settings(case)
-    yield from _company(state)
+    yield from _company(state, answers=case.answers)
+
+
+def _silent(case: Case) -> Check:
+    host = case.machine.server.host
+    if case.holder:
+        return failed(
+            "server",
+            f"{host} is held by {case.holder}, which does not answer as an Ollama server does",
+            "stop it where it was started (a stopped one goes on by `kill -CONT`), or set"
+            " OLLAMA_HOST to another port",
+        )
+    if not case.machine.server.local:
+        return warned(
+            "server",
+            f"no Ollama server answers at {host}, which is another machine",
+            "start it there, or unset OLLAMA_HOST to use one here",
+        )
+    return warned(
+        "server",
+        f"no Ollama server answers at {host}",
+        "`deploy auto` starts one, or `deploy runtime start`",
+    )
+
+
+def _elsewhere(state: ServerState) -> Check:
+    if state.where is None:
+        return warned(
+            "server",
+            f"the process of Ollama {state.version} at {state.host} cannot be seen from this"
+            " account: it may be another user's, or a container's",
+            "run deploy as the server's user or as root",
+        )
+    return failed(
+        "server",
+        f"Ollama {state.version} at {state.host} runs in a container or on another host: what it"
+        " has cannot be seen from here",
+        "run deploy inside of it, or plan with `--machine FILE` that describes it",
+    )
 
 
 def _version(state: ServerState) -> Check:
@@ -77,15 +108,19 @@ def _settings(case: Case) -> Iterator[Check]:
         )
 
 
-def _company(state: ServerState) -> Iterator[Check]:
+def _company(state: ServerState, *, answers: bool) -> Iterator[Check]:
     for other in state.others:
-        yield warned(
-            f"server {other.pid}",
-            f"a second Ollama server runs here: pid {other.pid}, user {other.user or 'unknown'},"
-            f" at {other.host or 'an address that cannot be seen'} ({other.where}); both plan with"
-            " the same memory",
-            f"stop the one that is not needed: `kill {other.pid}` or its service",
-        )
+        where = other.host or "an address that cannot be seen"
+        who = f"pid {other.pid}, user {other.user or 'unknown'}, at {where} ({other.where})"
+        if answers and state.pid is not None:
+            what = f"a second Ollama server runs here: {who}; both plan with the same memory"
+            remedy = "stop the one that is not needed, as its user or through its service"
+        else:
+            what = f"an Ollama server runs here at another address: {who}"
+            remedy = f"`export OLLAMA_HOST={other.host}`, if that one is meant"
+            if other.host is None:
+                remedy = f"run deploy as {other.user or 'its user'} or as root to see where"
+        yield warned(f"server {other.pid}", what, remedy)
     if state.orphans:
         pids = ", ".join(map(str, state.orphans))
         yield warned(

@@ -102,9 +102,13 @@ class Reader:
         return []
 
     def process_name(self, pid: int) -> str | None:
-        """Return the program of a process as NVML knows it; it is asked once a process."""
+        """Return the program of a process as NVML knows it; it is asked once a process.
+
+        NVML may tell the whole command line, which is nobody else's business.
+        """
         if pid not in self.names:
-            self.names[pid] = _text(self.ask("nvmlSystemGetProcessName", pid)[0])
+            line = _text(self.ask("nvmlSystemGetProcessName", pid)[0])
+            self.names[pid] = line.split(" ", 1)[0] if line else None
         return self.names[pid]
 
     def slices(self, handle: object) -> list[dict[str, Any]] | None:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import InvalidInput, ServerRefused, ServerUnreachable, SourceUnreachable
+from orchestrator.errors import (
+    InvalidInput,
+    ServerRefused,
+    ServerUnreachable,
+    SourceUnreachable,
+    one_line,
+)
 from orchestrator.machine import LoadedModel
 from orchestrator.server import failures, wire
 from orchestrator.server.shown import Claim, Installed, Shown
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     import ollama
 
 _NANO = 1e-9
+_LONGEST_VERSION = 64
 _VERSION_S = 4.0  # answered from memory, even while a model loads
 _QUICK_S = 10.0
 _CONNECT_S = 5.0
@@ -40,7 +47,7 @@ class Server:
                 f"what answers at {self.host} is no Ollama server",
                 hint="set OLLAMA_HOST to the address of an Ollama server",
             )
-        return str(answer["version"])
+        return one_line(str(answer["version"])[:_LONGEST_VERSION])
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """Return the models in memory; `bytes` is the server's own claim."""

@@ -1,6 +1,8 @@
 """`deploy doctor` through the real command line, on boxes that are well and that are not."""
 
 import json
+import os
+import socket
 import sqlite3
 import zipfile
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from orchestrator.evidence import save
 from orchestrator.schema import load
 from tests.conftest import RunDeploy
 from tests.real import nvml, tiny
@@ -74,14 +77,14 @@ def test_a_real_server_is_well_and_a_torn_name_is_not(
     assert name.partition(":")[0] in torn["detail"]
 
 
-def test_a_second_server_is_named_with_its_address(
+def test_a_server_at_another_address_is_named_with_it(
     run_deploy: RunDeploy, server: RealServer
 ) -> None:
     done = run_deploy("doctor", "--json", env=NOWHERE)
     other = checks(done.stdout)[f"server {server.pid}"]
     assert other["outcome"] == "warn"
     assert server.url in other["detail"]
-    assert f"kill {server.pid}" in other["remedy"]
+    assert f"OLLAMA_HOST={server.url}" in other["remedy"]
 
 
 def test_a_broken_ledger_is_said_and_hides_nothing_else(
@@ -139,3 +142,31 @@ def test_what_cannot_be_done_is_one_error(
     assert done.returncode == 2
     jsonschema.validate(json.loads(done.stdout), load("error"))
     assert said in done.stderr
+
+
+def test_a_port_that_another_program_holds_is_said_to_be_so(run_deploy: RunDeploy) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        done = run_deploy("doctor", "--json", env={"OLLAMA_HOST": host})
+    found = checks(done.stdout)["server"]
+    assert (done.returncode, found["outcome"]) == (11, "fail")
+    assert f"pid {os.getpid()}" in found["detail"]
+
+
+def test_a_bundle_takes_no_variable_that_may_be_a_secret(
+    run_deploy: RunDeploy, tmp_path: Path
+) -> None:
+    target = tmp_path / "report.zip"
+    environ = NOWHERE | {"DEPLOY_TOKEN": "deadbeef01", "DEPLOY_PASSWORD": "pa55"}
+    assert run_deploy("doctor", "--bundle", target, env=environ).returncode == 0
+    with zipfile.ZipFile(target) as archive:
+        everything = b"".join(archive.read(name) for name in archive.namelist())
+    assert b"deadbeef01" not in everything
+    assert b"pa55" not in everything
+
+
+def test_a_path_that_is_no_utf_8_is_saved(tmp_path: Path) -> None:
+    save(tmp_path / "box.json", {"disk": {"model_store": "/st\udcffx"}}, {})
+    assert "/st" in json.loads((tmp_path / "box.json").read_text())["disk"]["model_store"]

@@ -1,6 +1,7 @@
 """`deploy probe` through the real command line: pages, documents, files, and faults."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,15 @@ def test_a_full_disk_keeps_the_file_that_was_there(run_deploy: RunDeploy, tmp_pa
         assert f"no space left for {target}" in done.stderr
         assert target.read_text() == "before"
         assert sorted(p.name for p in folder.iterdir()) == ["ballast", "box.json"]
+
+
+@pytest.mark.parametrize("name", ["endless", "pipe"])
+def test_a_machine_file_without_an_end_or_a_writer_is_refused_at_once(
+    run_deploy: RunDeploy, tmp_path: Path, name: str
+) -> None:
+    path = Path("/dev/zero") if name == "endless" else tmp_path / "pipe"
+    if name == "pipe":
+        os.mkfifo(path)
+    done = run_deploy("plan", "--machine", path, timeout=20)
+    assert done.returncode == 2
+    assert str(path) in done.stderr

@@ -162,7 +162,24 @@ SECOND = OtherServer(pid=99, host="http://127.0.0.1:11435", user="ann", where="c
         pytest.param(case(writable=False), "store", "warn", "not ours", "root", id="not-writable"),
         pytest.param(case(answers=False), "server", "warn", "11434", "deploy auto", id="none"),
         pytest.param(
-            case(server(local=False)), "server", "fail", "container", "--machine", id="elsewhere"
+            case(server(local=False, where="container")), "server", "fail", "container",
+            "--machine", id="elsewhere",
+        ),
+        pytest.param(
+            case(server(local=False, where=None)), "server", "warn", "this account", "as root",
+            id="hidden-process",
+        ),
+        pytest.param(
+            case(server(local=False, where="remote"), answers=False), "server", "warn",
+            "another machine", "unset OLLAMA_HOST", id="another-machine-is-silent",
+        ),
+        pytest.param(
+            case(answers=False, holder="pid 7 (python3, user ann)"), "server", "fail",
+            "pid 7 (python3", "OLLAMA_HOST", id="port-taken",
+        ),
+        pytest.param(
+            case(refusal="it refused /api/tags"), "server", "fail", "/api/tags", "log",
+            id="refuses",
         ),
         pytest.param(
             case(server(version="0.12.0")), "server", "warn", "0.12.0", "install.sh", id="outdated"
@@ -179,7 +196,7 @@ SECOND = OtherServer(pid=99, host="http://127.0.0.1:11435", user="ann", where="c
             id="another-proxy",
         ),
         pytest.param(
-            case(server(others=(SECOND,))), "server 99", "warn", "ann", "kill 99", id="two-servers"
+            case(server(others=(SECOND,))), "server 99", "warn", "ann", "as its user", id="two"
         ),
         pytest.param(case(server(orphans=(5, 6))), "orphans", "warn", "5, 6", "auto", id="orphans"),
         pytest.param(
