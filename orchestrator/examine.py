@@ -1,6 +1,9 @@
 """The doctor's rounds: look at the box, its server, the store and the ledger; change nothing."""
 
+import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.catalog import Catalog
@@ -31,6 +34,7 @@ def rounds(home: Home, environ: Mapping[str, str], alias: str, seen: Survey) -> 
         our_proxy=proxy_of(environ),
         smallest_bytes=min(c.file_bytes for c in Catalog.bundled().candidates),
         writable=store.writable if store else None,
+        closed=_closed(store, process) if store and process else None,
         deployed=deployment.get("model"),
         findings=tuple(document.get("findings", ())) if deployment else (),
         refusal=seen.refusal.what if seen.refusal else None,
@@ -38,6 +42,28 @@ def rounds(home: Home, environ: Mapping[str, str], alias: str, seen: Survey) -> 
         torn=tuple(torn),
         ledger_fault=ledger_fault,
     )
+
+
+def _closed(store: Store, process: ServerProcess) -> str | None:
+    """Return the folder of the store that the server's own user may not write; None: none."""
+    for folder in (store.path, store.path / "blobs", store.path / "manifests"):
+        with suppress(OSError):
+            found = folder.stat()
+            if not may_write(found, process):
+                return str(folder)
+    return None
+
+
+def may_write(found: os.stat_result, process: ServerProcess) -> bool:
+    """Say whether that user may make files in a folder, as far as its mode tells."""
+    if process.uid in (None, 0):
+        return True
+    if process.uid == found.st_uid:
+        return bool(found.st_mode & stat.S_IWUSR)
+    if process.groups is None:
+        return True
+    by_group = found.st_gid in process.groups
+    return bool(found.st_mode & (stat.S_IWGRP if by_group else stat.S_IWOTH))
 
 
 def _holder(process: ServerProcess) -> str:

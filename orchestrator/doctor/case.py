@@ -10,7 +10,8 @@ class Case:
     """`answers`: a server answers. Proxies carry no credentials.
 
     `smallest_bytes` is the smallest download of the catalogue; `writable`: whether deploy may
-    write the server's store, None where there is none to see. `deployed` names what the alias
+    write the server's store, None where there is none to see; `closed` is a folder of it that the
+    server's own user may not write. `deployed` names what the alias
     serves, `findings` what breaks its promise, `torn` the names that the server cannot read.
     `ledger_fault` is a fault of deploy's own ledger, `refusal` what a server that answers refused
     to tell, `holder` who has the port of one that does not.
@@ -22,6 +23,7 @@ class Case:
     our_proxy: str | None = None
     smallest_bytes: int = 0
     writable: bool | None = None
+    closed: str | None = None
     deployed: str | None = None
     findings: tuple[str, ...] = ()
     torn: tuple[str, ...] = ()

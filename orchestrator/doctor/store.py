@@ -54,14 +54,20 @@ def _room(disk: Disk, smallest_bytes: int) -> Check:
 
 
 def _rights(disk: Disk, case: Case) -> Iterator[Check]:
+    user = case.machine.server.user or "the server's user"
     if disk.read_only:
         yield failed(
             "store",
             f"the file system of {disk.model_store} is mounted read-only",
             "`dmesg` says why (a disk error?); remount it, or move the store with OLLAMA_MODELS",
         )
+    elif case.closed:
+        yield failed(
+            "store",
+            f"the server's user {user} may not write {case.closed}: every pull ends there",
+            f"`chown -R {user} {disk.model_store}`",
+        )
     elif case.writable is False:
-        user = case.machine.server.user or "the server's user"
         yield warned(
             "store",
             f"{disk.model_store} is not ours to write: the alias moves by the API, whose readers"

@@ -160,6 +160,10 @@ SECOND = OtherServer(pid=99, host="http://127.0.0.1:11435", user="ann", where="c
             case(disk(partial_bytes=40 * GIB)), "partials", "warn", "40.00 GiB", "pull", id="left"
         ),
         pytest.param(case(writable=False), "store", "warn", "not ours", "root", id="not-writable"),
+        pytest.param(
+            case(server(user="ollama"), closed="/srv/models/blobs"), "store", "fail",
+            "ollama may not write /srv/models/blobs", "chown -R ollama", id="closed-to-the-server",
+        ),
         pytest.param(case(answers=False), "server", "warn", "11434", "deploy auto", id="none"),
         pytest.param(
             case(server(local=False, where="container")), "server", "fail", "container",
