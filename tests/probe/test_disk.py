@@ -13,6 +13,7 @@ from orchestrator.probe.sight import Sight
 from orchestrator.runtime.unit import SystemdUnit
 from orchestrator.units import GIB, MIB
 from tests.probe.boxes import Box
+from tests.real.disk import small_disk
 
 RYZEN = Path(__file__).parents[1] / "captured" / "ryzen-5950x"
 BLOB = f"/big/models/blobs/sha256-{'0a' * 32}"
@@ -226,12 +227,11 @@ def test_what_was_read_here_is_read_again_out_of_a_captured_box(tmp_path: Path) 
     assert read_disk(store, box.sight) == here
 
 
-def test_a_store_in_memory_is_told_as_one() -> None:
-    disk = read_disk(Path("/dev/shm/models"))
-    if disk.filesystem != "tmpfs":
-        pytest.skip("this box has no tmpfs at /dev/shm")
-    assert disk.kind == "memory"
-    assert disk.free_bytes
+def test_a_store_in_memory_is_told_as_one(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "memory", "8m") as folder:
+        disk = read_disk(folder / "models")
+    assert (disk.kind, disk.filesystem) == ("memory", "tmpfs")
+    assert disk.free_bytes == 8 * 2**20
 
 
 def test_random_answers_never_make_it_raise(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
-import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from orchestrator.probe.memory import read_memory
 from orchestrator.probe.numa import without_device_nodes
 from orchestrator.probe.sight import Sight
 from tests.probe.boxes import Box
-from tests.real.cgroup import LimitedGroup, limited_group
+from tests.real.cgroup import limited_group
 from tests.real.server import bare_environment, free_port
 
 MIB = 2**20
@@ -435,20 +433,10 @@ def test_this_machine() -> None:
     assert 0 < memory.free_bytes <= memory.total_bytes
 
 
-@contextlib.contextmanager
-def group(limit_bytes: int) -> Iterator[LimitedGroup]:
-    with contextlib.ExitStack() as stack:
-        try:
-            made = stack.enter_context(limited_group(limit_bytes))
-        except OSError as e:
-            pytest.skip(f"no control group with a memory limit can be made here: {e}")
-        yield made
-
-
 def test_a_real_group_limits_the_process_in_it_and_not_us() -> None:
     limit = 1536 * MIB
     bound = read_memory(None).limit_bytes is not None
-    with group(limit) as limited:
+    with limited_group(limit) as limited:
         command = limited.inside(["sh", "-c", "echo ready; exec sleep 60"])
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout
@@ -468,7 +456,7 @@ def plan_inside(limit_bytes: int, folder: Path) -> dict[str, Any]:
         "PYTHONPATH": f"{REPOSITORY}",
         "OLLAMA_HOST": f"127.0.0.1:{free_port()}",
     }
-    with group(limit_bytes) as limited:
+    with limited_group(limit_bytes) as limited:
         done = subprocess.run(
             limited.inside([sys.executable, "-m", "orchestrator", "plan", "--json"]),
             env=environment,
