@@ -9,7 +9,7 @@ import platform
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -75,7 +75,7 @@ def save(path: Path, machine: Mapping[str, Any], environ: Mapping[str, str]) -> 
     write(path, lambda target: target.write_bytes(_bytes(text)))
 
 
-def write(path: Path, fill: Any) -> None:  # noqa: ANN401 - what a writer returns is not used
+def write(path: Path, fill: Callable[[Path], object]) -> None:
     """Make the file `path` in one step out of what `fill` writes: all of it is there, or nothing.
 
     Raises InvalidInput: no such folder, or not ours to write. DiskFull.

@@ -1,7 +1,5 @@
 """The doctor's rounds: look at the box, its server, the store and the ledger; change nothing."""
 
-import os
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -18,6 +16,8 @@ from orchestrator.runtime.proc import comm, status
 from orchestrator.standing import standing
 from orchestrator.store import Store
 from orchestrator.survey import Survey
+
+_WRITE = 2
 
 
 def rounds(home: Home, environ: Mapping[str, str], alias: str, seen: Survey) -> Case:
@@ -49,21 +49,10 @@ def _closed(store: Store, process: ServerProcess) -> str | None:
     for folder in (store.path, store.path / "blobs", store.path / "manifests"):
         with suppress(OSError):
             found = folder.stat()
-            if not may_write(found, process):
+            owner, group = found.st_uid, found.st_gid
+            if not process.rights.allow(_WRITE, mode=found.st_mode, owner=owner, group=group):
                 return str(folder)
     return None
-
-
-def may_write(found: os.stat_result, process: ServerProcess) -> bool:
-    """Say whether that user may make files in a folder, as far as its mode tells."""
-    if process.uid in (None, 0):
-        return True
-    if process.uid == found.st_uid:
-        return bool(found.st_mode & stat.S_IWUSR)
-    if process.groups is None:
-        return True
-    by_group = found.st_gid in process.groups
-    return bool(found.st_mode & (stat.S_IWGRP if by_group else stat.S_IWOTH))
 
 
 def _holder(process: ServerProcess) -> str:

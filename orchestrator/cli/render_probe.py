@@ -48,14 +48,13 @@ def machine(found: Machine) -> str:
 
 def page(lines: Iterable[Line]) -> str:
     """Return the lines under each other, wrapped to the terminal."""
-    width = min(max(shutil.get_terminal_size((80, 24)).columns, _LEAST_WIDTH), _MOST_WIDTH)
+    width = _width()
     return "\n".join(_wrapped(line, width) for line in lines)
 
 
 def checks(document: Mapping[str, Any]) -> str:
     """Return the page of `deploy doctor`: what fails first, each with its remedy."""
-    width = min(max(shutil.get_terminal_size((80, 24)).columns, _LEAST_WIDTH), _MOST_WIDTH)
-    lines = []
+    lines, width = [], _width()
     alike: dict[tuple[str, str, str | None], list[str]] = {}
     for check in document["checks"]:
         key = (check["outcome"], check["detail"], check["remedy"])
@@ -68,6 +67,10 @@ def checks(document: Mapping[str, Any]) -> str:
     counts = document["counts"]
     summary = f"{counts['fail']} failed, {counts['warn']} to look at, {counts['pass']} well"
     return "\n".join([*lines, "", summary])
+
+
+def _width() -> int:
+    return min(max(shutil.get_terminal_size((80, 24)).columns, _LEAST_WIDTH), _MOST_WIDTH)
 
 
 def _wrapped(line: Line, width: int) -> str:

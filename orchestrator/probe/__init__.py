@@ -23,6 +23,7 @@ from orchestrator.probe.memory import read_memory
 from orchestrator.probe.numa import without_device_nodes
 from orchestrator.probe.nvidia import NvidiaProbe
 from orchestrator.probe.other import OtherProbe
+from orchestrator.probe.rights import Rights
 from orchestrator.probe.server import ServerProcess, is_local, read_process, whereabouts
 from orchestrator.probe.servers import orphans, other_servers
 from orchestrator.probe.sight import Sight
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _HERE = Sight()
+_UNKNOWN = Rights()
 
 
 class AcceleratorProbe(Protocol):
@@ -63,14 +65,11 @@ class ServerClaims:
     blobs: Mapping[str, str] = field(default_factory=dict)
 
 
-def default_probes(
-    sight: Sight = _HERE, process: ServerProcess | None = None
-) -> tuple[AcceleratorProbe, ...]:
-    """Return one probe a vendor; `process` is the server's, whose rights decide."""
-    groups, uid = (process.groups, process.uid) if process else (None, None)
+def default_probes(sight: Sight = _HERE, rights: Rights = _UNKNOWN) -> tuple[AcceleratorProbe, ...]:
+    """Return one probe a vendor; `rights` are those of the server's user."""
     return (
         NvidiaProbe(sight),
-        AmdProbe(sight, groups=groups, uid=uid),
+        AmdProbe(sight, groups=rights.groups, uid=rights.uid),
         IntelProbe(sight),
         AppleProbe(sight),
         AscendProbe(sight),
@@ -101,8 +100,7 @@ def read_machine(
     pid = process.pid if process else None
     absent: list[Absent] = []
     state = _state(host_url, server, process, sight)
-    # Where no server runs, it will be ours.
-    rights = process or (_ourselves() if sight.live and server is None else None)
+    rights = _rights(process, runs=server is not None, sight=sight)
     read = _accelerators(default_probes(sight, rights) if probes is None else probes, absent)
     # Whether memory is shared the reading knows best: Strix Halo may have a part of its own.
     known = (replace(with_known_facts(a), unified_memory=a.unified_memory) for a in read)
@@ -159,9 +157,13 @@ def _disk(
     return read_disk(model_store(process, unit, environ, revealed=blob), sight)
 
 
-def _ourselves() -> ServerProcess:
-    groups = frozenset({os.getegid(), *os.getgroups()})
-    return ServerProcess(pid=os.getpid(), uid=os.geteuid(), groups=groups)
+def _rights(process: ServerProcess | None, *, runs: bool, sight: Sight) -> Rights:
+    if process:
+        return process.rights
+    if runs or not sight.live:
+        return _UNKNOWN
+    # Where no server runs, it will be ours.
+    return Rights(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
 
 
 def _accelerators(

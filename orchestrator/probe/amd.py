@@ -12,10 +12,12 @@ from orchestrator.probe.kfd import Node, gpu_nodes, nodes_of
 from orchestrator.probe.pci import AMD, PciDevice, devices_of
 from orchestrator.probe.pci_facts import driver_of, link_of, size_of
 from orchestrator.probe.pci_names import amd_name, bracketed, pci_name, shown
+from orchestrator.probe.rights import Rights
 from orchestrator.probe.sight import Sight
 from orchestrator.units import GIB
 
 _KFD = "/dev/kfd"
+_READ_AND_WRITE = 6
 _NO_DRIVER = Fault(
     "no kernel driver is bound to it",
     "`modprobe amdgpu` (the firmware or a newer kernel may be missing)",
@@ -120,7 +122,9 @@ class AmdProbe:
             return _ANSWERS[tried.strip()]
         if stat[4]:  # somebody has rights that the mode does not show, and who it is we do not read
             return True
-        return self._by_mode(int(stat[1], 8), int(stat[2]), int(stat[3]))
+        rights = Rights(self.uid, self.groups)
+        mode, owner, group = int(stat[1], 8), int(stat[2]), int(stat[3])
+        return rights.allow(_READ_AND_WRITE, mode=mode, owner=owner, group=group)
 
     def _tried(self, path: str) -> str | None:
         """Ask the kernel, which also knows the access lists that udev gives to who is logged in.
@@ -131,15 +135,6 @@ class AmdProbe:
         if self.uid != os.geteuid() or self.groups not in (None, ours):
             return None
         return access_text(path)
-
-    def _by_mode(self, mode: int, owner: int, group: int) -> bool:
-        if self.uid in (None, 0):
-            return True
-        if self.uid == owner:
-            return mode & 0o600 == 0o600
-        if self.groups is None:
-            return True
-        return mode & 0o060 == 0o060 if group in self.groups else mode & 0o006 == 0o006
 
     def _minors(self, device: PciDevice) -> list[int]:
         """Return the numbers of its render nodes: 128 for /dev/dri/renderD128."""

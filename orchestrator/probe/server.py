@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.machine import RuntimeKind, ServerSettings, Whereabouts
 from orchestrator.probe.forwards import FORWARDERS, forwards
+from orchestrator.probe.rights import Rights
 from orchestrator.probe.settings import settings_of
 from orchestrator.probe.sight import whole
 from orchestrator.runtime.listener import Listener, is_here, listener_at
@@ -58,6 +59,11 @@ class ServerProcess:
     where: Whereabouts = "process"
     uid: int | None = None
     groups: frozenset[int] | None = None
+
+    @property
+    def rights(self) -> Rights:
+        """What files it may use."""
+        return Rights(self.uid, self.groups)
 
 
 def read_process(host_url: str, *, proc: Path = PROC) -> ServerProcess | None:

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.machine import Absent, Accelerator, LoadedModel, ServerSettings
 from orchestrator.probe import ServerClaims, default_probes, read_machine
+from orchestrator.probe.rights import Rights
 from orchestrator.probe.server import ServerProcess
 from orchestrator.probe.sight import Sight
 from orchestrator.survey import look
@@ -162,14 +163,14 @@ def test_where_no_server_runs_our_own_rights_decide(
 ) -> None:
     seen = []
 
-    def probes(_: Sight, process: ServerProcess | None) -> tuple[()]:
-        seen.append(process and (process.uid, process.groups))
+    def probes(_: Sight, rights: Rights) -> tuple[()]:
+        seen.append(rights)
         return ()
 
     monkeypatch.setattr("orchestrator.probe.default_probes", probes)
     read_machine(host_url=NOBODY, server=server, now=NOW, sight=sight)
-    own = (os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
-    assert seen == [own if ours else None]
+    own = Rights(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
+    assert seen == [own if ours else Rights()]
 
 
 def test_a_captured_box_has_none_of_the_processes_of_this_one(
