@@ -30,7 +30,6 @@ def rounds(home: Home, environ: Mapping[str, str], alias: str, seen: Survey) -> 
     return Case(
         machine=seen.machine,
         answers=seen.answers,
-        settings_known=process is None or process.settings_known,
         our_proxy=proxy_of(environ),
         smallest_bytes=min(c.file_bytes for c in Catalog.bundled().candidates),
         writable=store.writable if store else None,

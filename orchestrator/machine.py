@@ -214,6 +214,8 @@ class OtherServer:
 class ServerState:
     """The Ollama server: `local` says that the probe looked at the server's own machine.
 
+    `settings_known` False: its environment is hidden from this account, and plans assume Ollama's
+    defaults; None: there is no process to ask.
     `runners` are its processes that hold models, by their pids, `orphans` runners that outlived
     their server and keep its memory.
     """
@@ -227,6 +229,7 @@ class ServerState:
     where: Whereabouts | None = None
     loaded: tuple[LoadedModel, ...] = ()
     settings: ServerSettings = field(default_factory=ServerSettings)
+    settings_known: bool | None = None
     runners: tuple[int, ...] = ()
     orphans: tuple[int, ...] = ()
     others: tuple[OtherServer, ...] = ()

@@ -198,6 +198,8 @@ def _server(server: ServerState) -> Iterator[Line]:
         yield Line("server", f"none answers at {server.host}: {starts}")
     else:
         yield Line("server", _answering(server))
+        if server.settings_known is False:
+            yield Line("", "its settings are hidden from this account: defaults are assumed")
         told = {
             name.upper(): value
             for name, value in (

@@ -19,7 +19,6 @@ class Case:
 
     machine: Machine
     answers: bool
-    settings_known: bool = True
     our_proxy: str | None = None
     smallest_bytes: int = 0
     writable: bool | None = None

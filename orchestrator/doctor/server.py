@@ -84,7 +84,8 @@ def _version(state: ServerState) -> Check:
 def _settings(case: Case) -> Iterator[Check]:
     state = case.machine.server
     settings = state.settings
-    if not case.settings_known:
+    hidden = state.settings_known is False
+    if hidden:
         yield warned(
             "settings",
             f"the settings of pid {state.pid} (user {state.user or 'unknown'}) cannot be read:"
@@ -99,7 +100,7 @@ def _settings(case: Case) -> Iterator[Check]:
             _DROP_IN.format(setting="OLLAMA_HOST=127.0.0.1")
             + ", and a proxy with a login in front",
         )
-    if case.our_proxy and settings.proxy != case.our_proxy and case.settings_known:
+    if case.our_proxy and settings.proxy != case.our_proxy and not hidden:
         theirs = settings.proxy or "none"
         yield warned(
             "proxy",

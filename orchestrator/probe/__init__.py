@@ -208,6 +208,7 @@ def _state(
         pid=process.pid,
         user=process.user,
         settings=process.settings,
+        settings_known=process.settings_known,
         runners=tuple(runner.pid for runner in process.runners),
     )
 

@@ -7,10 +7,13 @@ changes something goes through the ollama client (client.py).
 
 import http.client
 import json
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ServerRefused, ServerUnreachable
+
+_PART_BYTES = 65536
 
 
 def request(
@@ -18,7 +21,8 @@ def request(
 ) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON answer of one request, or None for 404.
 
-    Raises ServerUnreachable: nobody answers in time. ServerRefused: an error, or no JSON.
+    `timeout_s` bounds the whole answer. Raises ServerUnreachable: nobody answers in time, or it is
+    no JSON. ServerRefused: an error.
     """
     status, text = _exchange(host, method, path, body, timeout_s)
     if status == http.client.NOT_FOUND:
@@ -42,11 +46,12 @@ def _exchange(
     url = urlsplit(host)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(url.hostname or "127.0.0.1", url.port, timeout=timeout_s)
+    until = time.monotonic() + timeout_s
     try:
         data = None if body is None else json.dumps(body)
         connection.request(method, path, data, {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        return answer.status, answer.read().decode("utf-8", "replace")
+        return answer.status, _body(answer, until).decode("utf-8", "replace")
     except TimeoutError as e:
         raise ServerUnreachable(
             f"the Ollama server at {host} gave no answer to {path} within {timeout_s:.0f} s",
@@ -56,3 +61,15 @@ def _exchange(
         raise ServerUnreachable(f"no Ollama server at {host} ({e})") from e
     finally:
         connection.close()
+
+
+def _body(answer: http.client.HTTPResponse, until: float) -> bytes:
+    """Return all of an answer. Raises TimeoutError: it comes byte by byte, past its time."""
+    parts = []
+    while part := answer.read1(_PART_BYTES):
+        parts.append(part)
+        if time.monotonic() > until:
+            raise TimeoutError
+    if answer.length:  # bytes that were announced and did not come
+        raise http.client.IncompleteRead(b"", answer.length)
+    return b"".join(parts)

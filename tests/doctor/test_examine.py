@@ -189,7 +189,8 @@ SECOND = OtherServer(pid=99, host="http://127.0.0.1:11435", user="ann", where="c
             case(server(version="0.12.0")), "server", "warn", "0.12.0", "install.sh", id="outdated"
         ),
         pytest.param(
-            case(settings_known=False), "settings", "warn", "pid 7", "root", id="settings-hidden"
+            case(server(settings_known=False)), "settings", "warn", "pid 7", "root",
+            id="settings-hidden",
         ),
         pytest.param(
             case(server(settings=ServerSettings(listens_everywhere=True))), "exposure", "warn",
