@@ -238,7 +238,8 @@ def _answering(server: ServerState) -> str:
     if server.user:
         facts.append(f"user {server.user}, pid {server.pid}")
     if not server.local:
-        facts.append("NOT ON THIS MACHINE: what stands above is not its own")
+        where = "NOT ON THIS MACHINE" if server.where else "ITS PROCESS CANNOT BE SEEN from here"
+        facts.append(f"{where}: what stands above may not be its own")
     return "; ".join(facts)
 
 

@@ -111,17 +111,21 @@ def _settings(case: Case) -> Iterator[Check]:
 
 def _company(state: ServerState, *, answers: bool) -> Iterator[Check]:
     for other in state.others:
-        where = other.host or "an address that cannot be seen"
-        who = f"pid {other.pid}, user {other.user or 'unknown'}, at {where} ({other.where})"
-        if answers and state.pid is not None:
-            what = f"a second Ollama server runs here: {who}; both plan with the same memory"
-            remedy = "stop the one that is not needed, as its user or through its service"
+        who = f"pid {other.pid}, user {other.user or 'unknown'} ({other.where})"
+        name = f"server {other.pid}"
+        if other.host is None:
+            what = f"an Ollama server runs here at an address that cannot be seen: {who}"
+            yield warned(name, what, "run deploy as its user or as root to see where")
+        elif answers and state.pid is not None:
+            yield warned(
+                name,
+                f"a second Ollama server runs here at {other.host}: {who}; both plan with the same"
+                " memory",
+                "stop the one that is not needed, as its user or through its service",
+            )
         else:
-            what = f"an Ollama server runs here at another address: {who}"
-            remedy = f"`export OLLAMA_HOST={other.host}`, if that one is meant"
-            if other.host is None:
-                remedy = f"run deploy as {other.user or 'its user'} or as root to see where"
-        yield warned(f"server {other.pid}", what, remedy)
+            what = f"an Ollama server runs here at another address, {other.host}: {who}"
+            yield warned(name, what, f"`export OLLAMA_HOST={other.host}`, if that one is meant")
     if state.orphans:
         pids = ", ".join(map(str, state.orphans))
         yield warned(

@@ -203,6 +203,10 @@ SECOND = OtherServer(pid=99, host="http://127.0.0.1:11435", user="ann", where="c
         pytest.param(
             case(server(others=(SECOND,))), "server 99", "warn", "ann", "as its user", id="two"
         ),
+        pytest.param(
+            case(server(others=(replace(SECOND, host=None),))), "server 99", "warn",
+            "cannot be seen", "as its user or as root", id="a-server-whose-address-is-hidden",
+        ),
         pytest.param(case(server(orphans=(5, 6))), "orphans", "warn", "5, 6", "auto", id="orphans"),
         pytest.param(
             case(findings=("the alias is gone",)), "deployment", "fail", "gone", "auto", id="broken"
