@@ -1,5 +1,6 @@
 """Deployments made in a second, without the loop: the same names, settings and ledger rows."""
 
+import time
 from typing import Any
 
 from orchestrator.home import Home
@@ -57,6 +58,14 @@ def digests(server: RealServer) -> dict[str, str]:
 def in_memory(server: RealServer) -> set[str]:
     """Return the digests of the models in memory."""
     return {str(m.digest) for m in server.client().ps().models}
+
+
+def in_memory_at_last(server: RealServer, digests: set[str]) -> set[str]:
+    """Return what is in memory once it is that, or after 30 s: what still answers goes later."""
+    until = time.monotonic() + 30
+    while (found := in_memory(server)) != digests and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
 
 
 def _measured(server: RealServer, model: TinyModel) -> dict[str, Any]:
