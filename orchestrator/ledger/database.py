@@ -1,36 +1,18 @@
 """The file below the ledger: made when first written, migrated, readable on a read-only disk."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from orchestrator.errors import DiskFull
+from orchestrator.ledger.migrations import is_current, migrate
 
+Values = tuple[object, ...] | Mapping[str, object]
+"""Of a query, by place or by name."""
 _BUSY_S = 10.0
-_MIGRATIONS = (
-    """
-    CREATE TABLE machines (digest TEXT PRIMARY KEY, document TEXT NOT NULL);
-    CREATE TABLE deployments (
-        id INTEGER PRIMARY KEY, alias TEXT NOT NULL, state TEXT NOT NULL, server_host TEXT NOT NULL,
-        tag TEXT NOT NULL, at TEXT NOT NULL, document TEXT NOT NULL);
-    CREATE INDEX deployments_by_alias ON deployments (server_host, alias, state);
-    CREATE TABLE bench_runs (
-        id INTEGER PRIMARY KEY, model TEXT NOT NULL, machine TEXT NOT NULL, at TEXT NOT NULL,
-        deployment INTEGER REFERENCES deployments (id), document TEXT NOT NULL);
-    CREATE TABLE sightings (
-        server_host TEXT NOT NULL, alias TEXT NOT NULL, tag TEXT NOT NULL, first_at REAL NOT NULL,
-        PRIMARY KEY (server_host, alias));
-    """,
-    """
-    CREATE TABLE verifications (
-        id INTEGER PRIMARY KEY, deployment INTEGER NOT NULL REFERENCES deployments (id),
-        at TEXT NOT NULL, document TEXT NOT NULL);
-    CREATE INDEX verifications_by_deployment ON verifications (deployment);
-    """,
-)
 
 
 class Database:
@@ -39,7 +21,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self, query: str, values: tuple[object, ...]) -> list[Any]:
+    def read(self, query: str, values: Values) -> list[Any]:
         """Return the rows of a query; a ledger that does not exist yet is empty."""
         if not self.path.exists():
             return []
@@ -67,7 +49,7 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
-                _migrate(db)
+                migrate(db)
                 yield db
 
     @contextmanager
@@ -81,28 +63,12 @@ class Database:
             ) from e
 
 
-def _rows(uri: str, query: str, values: tuple[object, ...]) -> list[Any]:
+def _rows(uri: str, query: str, values: Values) -> list[Any]:
     with closing(sqlite3.connect(uri, timeout=_BUSY_S, uri=True)) as db:
-        try:
+        if is_current(db):
             return db.execute(query, values).fetchall()
-        except sqlite3.OperationalError as e:
-            if "no such table" in str(e):  # written by an older deploy, or by none yet
-                return []
-            raise
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    if _version(db) >= len(_MIGRATIONS):
-        return
-    with db:
-        db.execute("BEGIN IMMEDIATE")
-        # Read again: another run may have been first.
-        for number, script in enumerate(_MIGRATIONS[(done := _version(db)) :], done + 1):
-            for statement in script.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {number}")
-
-
-def _version(db: sqlite3.Connection) -> int:
-    [version] = db.execute("PRAGMA user_version").fetchone()
-    return int(version)
+        # Written by an older deploy. To read writes nothing, so a copy is brought up to date.
+        with closing(sqlite3.connect(":memory:")) as copy:
+            db.backup(copy)
+            migrate(copy)
+            return copy.execute(query, values).fetchall()

@@ -9,18 +9,16 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from orchestrator.ledger.database import Database
+from orchestrator.ledger import older
+from orchestrator.ledger.benches import Benches, insert_bench, keep_machine
+from orchestrator.ledger.retention import prune_verifications
+from orchestrator.ledger.search import DEPLOYMENTS, Wanted
 
 Document = dict[str, Any]
-# Keys that the documents of deploy 0.1 lack.
-_NEW_KEYS: Document = {
-    "tag_digest": None, "layers": None, "differences": [], "gap_s": None, "failure": None,
-    "rolled_back_from": None, "pulled_as": None, "renewed_digest": None,
-}  # fmt: skip
 _COLUMNS = "SELECT id, state, document FROM deployments"
 
 
-class Ledger(Database):
+class Ledger(Benches):
     """Opens (and makes) the file at `path`. Raises DiskFull: it cannot be read or written."""
 
     def begin(self, document: Mapping[str, Any], machine: Mapping[str, Any]) -> int:
@@ -29,10 +27,7 @@ class Ledger(Database):
         A run that is killed leaves this row behind, and the next run knows what to clean up.
         """
         with self.writing() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO machines VALUES (?, ?)",
-                (document["machine"]["digest"], json.dumps(machine)),
-            )
+            keep_machine(db, document["machine"]["digest"], machine)
             cursor = db.execute(
                 "INSERT INTO deployments (alias, state, server_host, tag, at, document)"
                 " VALUES (?, 'candidate', ?, ?, ?, ?)",
@@ -53,7 +48,7 @@ class Ledger(Database):
         with self.writing() as db:
             _rewrite(db, number, document)
             if bench:
-                _insert_bench(db, bench, number)
+                insert_bench(db, bench, number)
 
     def accept(self, number: int, document: Mapping[str, Any]) -> None:
         """Make a candidate the current one; the current becomes previous, and that is removed.
@@ -103,11 +98,6 @@ class Ledger(Database):
                 )
             db.execute("UPDATE deployments SET state = 'current' WHERE id = ?", (previous["id"],))
 
-    def record_bench(self, bench: Mapping[str, Any], deployment: int | None = None) -> int:
-        """Store a bench run, of a deployment or of none; return its number."""
-        with self.writing() as db:
-            return _insert_bench(db, bench, deployment)
-
     def record_verification(self, document: Mapping[str, Any]) -> int:
         """Store what a look at a deployment found; return its number."""
         with self.writing() as db:
@@ -115,6 +105,7 @@ class Ledger(Database):
                 "INSERT INTO verifications (deployment, at, document) VALUES (?, ?, ?)",
                 (document["deployment"], document["verified_at"], json.dumps(document)),
             )
+            prune_verifications(db, document["deployment"])
             return int(cursor.lastrowid or 0)
 
     def verification(self, deployment: int) -> Document | None:
@@ -178,17 +169,11 @@ class Ledger(Database):
         )
         return [_document(r) for r in rows]
 
-    def deployments(self, limit: int) -> list[Document]:
+    def deployments(self, limit: int, wanted: Wanted | None = None) -> list[Document]:
         """Return the last deployments, newest first."""
-        rows = self.read(f"{_COLUMNS} ORDER BY id DESC LIMIT ?", (limit,))
+        query = f"{_COLUMNS} WHERE {DEPLOYMENTS} ORDER BY id DESC LIMIT :limit"
+        rows = self.read(query, (wanted or Wanted()).values(limit))
         return [_document(r) for r in rows]
-
-    def bench_runs(self, limit: int) -> list[Document]:
-        """Return the last bench runs with their raw samples, newest first."""
-        rows = self.read(
-            "SELECT id, deployment, document FROM bench_runs ORDER BY id DESC LIMIT ?", (limit,)
-        )
-        return [{**json.loads(d), "id": i, "deployment": owner} for i, owner, d in rows]
 
     def sighted(self, server_host: str, alias: str, tag: str, now_s: float) -> float:
         """Note that something better was seen; return how many seconds ago it was first seen."""
@@ -235,22 +220,8 @@ def _restate(db: sqlite3.Connection, key: tuple[str, str], before: str, after: s
     )
 
 
-def _insert_bench(db: sqlite3.Connection, bench: Mapping[str, Any], deployment: int | None) -> int:
-    cursor = db.execute(
-        "INSERT INTO bench_runs (model, machine, at, deployment, document) VALUES (?, ?, ?, ?, ?)",
-        (
-            bench["model"],
-            bench["machine"]["digest"],
-            bench["started_at"],
-            deployment,
-            json.dumps(bench),
-        ),
-    )
-    return int(cursor.lastrowid or 0)
-
-
 def _document(row: tuple[int, str, str]) -> Document:
     """The stored document under its number and the state that it has now."""
     number, state, text = row
     document: Document = json.loads(text)
-    return {**_NEW_KEYS, **document, "id": number, "state": state}
+    return {**older.deployment(document), "id": number, "state": state}
