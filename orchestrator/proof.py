@@ -1,45 +1,22 @@
-"""Load a deployed model, measure it, and hold what was promised against what was found."""
+"""Try a deployed model out, and hold what was promised against what was found."""
 
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orchestrator import log
-from orchestrator.bench.company import disturbance, others
-from orchestrator.bench.noise import ForeignCpu
-from orchestrator.bench.progress import Progress as Heard
+from orchestrator.bench.buffers import Parts, parts
+from orchestrator.bench.effective import Effective, effective
 from orchestrator.bench.result import BenchResult
-from orchestrator.bench.run import Measurement, measure, prepare
-from orchestrator.bench.sampler import MemoryPeak, RunnerMemory
-from orchestrator.bench.verdict import Measured, Promise, Tolerances, Verdict, judge
-from orchestrator.bench.workload import EFFORTS
+from orchestrator.bench.verdict import Measured, Promise, Verdict, judge
 from orchestrator.estimate import Estimate, estimate
-from orchestrator.machine import Machine
+from orchestrator.home import Home
+from orchestrator.memory import Run
 from orchestrator.progress import Progress
-from orchestrator.server import LoadTiming, Server
-from orchestrator.server.shown import Claim
-from orchestrator.units import duration
+from orchestrator.runtime.server_log import ServerLog
+from orchestrator.server import Server
+from orchestrator.trial import Found, Subject, try_out
 
-# A busy box slows down, it must not hold the loop for ever: times the budget, but room for a few
-# requests at the rate that was seen, so that there is a sample at all.
-_PATIENCE, _PATIENCE_REQUESTS, _PATIENCE_S = 2.5, 6, (90.0, 900.0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """What is to be measured: a model on the server, its estimate, and the terms it must meet."""
-
-    name: str
-    blob: str | None
-    digest: str | None
-    options: Mapping[str, object]
-    estimate: Estimate
-    machine: Machine
-    min_tps: float
-    tolerances: Tolerances
-    keep_alive: float | str
-    budget_s: float | None = None
+__all__ = ["Proof", "Subject", "prove"]
+_PADDING = 256  # tokens to which llama.cpp rounds up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,104 +28,59 @@ class Proof:
     estimate: Estimate
 
 
-def prove(
-    server: Server, subject: Subject, progress: Progress, *, effort: str = "validate"
-) -> Proof:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the trial found, and what the server's log says of it."""
+
+    found: Found
+    parts: Parts | None
+    effective: Effective
+
+
+def prove(server: Server, subject: Subject, progress: Progress, home: Home) -> Proof:
     """Load `subject` cold, measure decode, prefill, TTFT and peak memory, and judge.
 
+    `home` knows where the log of a server of ours lies.
     Raises OutOfMemory, ServerRefused, ServerUnreachable: it could not be loaded or answered;
     RunnerKilled, RunnerDied: the process that holds it ended while it loaded or answered.
     """
     started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = subject.name
-    _unload_all(server, subject)
-    before = others(server, name)
-    pid = subject.machine.server.pid
-    with RunnerMemory(pid, model_file=subject.blob and subject.blob.replace(":", "-")) as memory:
-        with log.stage("load", model=name), progress.waiting(f"loading {name}"):
-            load = server.load(name, options=subject.options, keep_alive=subject.keep_alive)
-        memory.loaded()
-        claim = server.claim(name)
-        with log.stage("measure", model=name):
-            measurement = _measure(server, subject, progress, effort)
-    peak = memory.peak()
-    disturbed = disturbance(server, peak, others(server, name) - before)
-    promised = _with_prompt(subject, measurement)
-    found = _Found(measurement, peak, claim, load, disturbed)
-    verdict = _judged(subject, promised, found)
-    result = _result(subject, promised, found, verdict, started_at)
+    server_log = ServerLog.of(home, subject.machine.server)
+    found = try_out(server, subject, progress)
+    text, file = server_log.since_mark(), subject.blob and subject.blob.replace(":", "-")
+    engine = parts(text, file) if text else None
+    seen = _Seen(found, engine, effective(found.runner, text, file))
+    promised = _with_prompt(subject, found)
+    verdict = _judged(subject, promised, seen)
+    result = _result(subject, promised, seen, verdict, started_at)
     return Proof(result=result, verdict=verdict, estimate=promised)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    measurement: Measurement
-    peak: MemoryPeak
-    claim: Claim | None
-    load: LoadTiming
-    disturbed: str | None
-
-
-def _unload_all(server: Server, subject: Subject) -> None:
-    """Take every name of these weights out of memory: a warm runner answers for all of them."""
-    for model in server.loaded():
-        same = subject.blob is not None and server.weights(model.name) == subject.blob
-        if model.name == subject.name or same:
-            server.unload(model.name)
-
-
-def _measure(server: Server, subject: Subject, progress: Progress, effort: str) -> Measurement:
-    def report(at: Heard) -> None:
-        left = "" if at.remaining_s is None else f", about {duration(at.remaining_s)} left"
-        step = f" {at.done + 1} of {at.total}" if at.total else ""
-        progress.tick(f"measuring {subject.name}: {at.stage}{step}{left}")
-
-    options = subject.options
-    budget_s = subject.budget_s or EFFORTS[effort].budget_s
-    workload = prepare(
-        server,
-        subject.name,
-        options=options,
-        effort=EFFORTS[effort],
-        budget_s=budget_s,
-        report=report,
-    )
-    least_s, most_s = _PATIENCE_S
-    wanted_s = max(_PATIENCE * budget_s, _PATIENCE_REQUESTS * workload.request_s, least_s)
-    return measure(
-        server,
-        subject.name,
-        options=options,
-        plan=workload,
-        report=report,
-        noise=ForeignCpu(subject.machine.server.pid),
-        deadline=time.perf_counter() + min(wanted_s, most_s),
-    )
-
-
-def _with_prompt(subject: Subject, measurement: Measurement) -> Estimate:
+def _with_prompt(subject: Subject, found: Found) -> Estimate:
     """Return the estimate again, with the pages that the longest prompt sent has touched."""
-    counts = [s.prompt_tokens or 0 for s in measurement.samples]
-    longest = max([measurement.plan.prompt_tokens, *counts])
     plain = subject.estimate
     return estimate(
         plain.target,
         plain.load,
         plain.placement,
         machine=subject.machine,
-        prompt_tokens=longest,
+        prompt_tokens=found.measurement.longest_prompt_tokens,
         requested=plain.requested,
     )
 
 
-def _judged(subject: Subject, promised: Estimate, found: _Found) -> Verdict:
+def _judged(subject: Subject, promised: Estimate, seen: _Seen) -> Verdict:
+    found, run, engine = seen.found, promised.load.run, seen.parts
     decode = found.measurement.metrics()["decode_tps"]
+    told = seen.effective
     promise = Promise(
         resident_bytes=promised.resident_bytes,
         devices=tuple((d.index, d.bytes) for d in promised.devices),
         placement=promised.placement.kind,
         decode_tps=promised.speed.decode_tps[1] if promised.speed else None,
         min_tps=subject.min_tps,
+        parts=_promised_parts(promised) if subject.effort != "validate" else (),
+        settings=_settings(run.context, run.parallel, run.kv_cache_type),
     )
     measured = Measured(
         resident_bytes=found.peak.resident_bytes,
@@ -159,29 +91,70 @@ def _judged(subject: Subject, promised: Estimate, found: _Found) -> Verdict:
         decode_tps=decode.median if decode else None,
         noisy=found.measurement.noisy,
         disturbed=found.disturbed,
+        failed_at=found.failed_at,
+        parts=_buffers(engine) if engine else (),
+        parts_how=engine.how if engine else "",
+        settings=_settings(
+            _context(told.context, run),
+            told.parallel or run.parallel,
+            told.kv_cache_type or run.kv_cache_type,
+        ),
     )
     return judge(promise, measured, subject.tolerances)
 
 
+def _promised_parts(promised: Estimate) -> tuple[tuple[str, int], ...]:
+    """Return what the engine's buffers are held against; a deployment is judged by its memory."""
+    return (
+        ("weights", promised.weights_bytes),
+        ("KV cache", promised.kv_cache_bytes),
+        ("total", promised.total_bytes - promised.overhead_bytes),
+    )
+
+
+def _context(told: int | None, run: Run) -> int:
+    """Return the context in effect; llama.cpp rounds a slot's up, and tells a shared cache's."""
+    if told is None or run.context <= told < run.context + _PADDING:
+        return run.context
+    return run.context if told == run.context_total else told
+
+
+def _buffers(engine: Parts) -> tuple[tuple[str, int | None], ...]:
+    return (
+        ("weights", engine.weights_bytes),
+        ("KV cache", engine.kv_cache_bytes),
+        ("total", engine.total_bytes),
+    )
+
+
+def _settings(context: int, parallel: int, kv_cache_type: str) -> str:
+    slots = "slot" if parallel == 1 else "slots"
+    return f"{context} tokens x {parallel} {slots}, KV cache {kv_cache_type}"
+
+
 def _result(
-    subject: Subject, promised: Estimate, found: _Found, verdict: Verdict, started_at: str
+    subject: Subject, promised: Estimate, seen: _Seen, verdict: Verdict, started_at: str
 ) -> BenchResult:
-    machine, run = subject.machine, promised.load.run
+    found = seen.found
     return BenchResult(
         model=subject.name,
         digest=subject.digest,
-        quantization=promised.target.quantization,
-        server_version=machine.server.version,
-        runtime=machine.server.runtime,
-        machine_name=machine.name,
-        machine_digest=machine.digest,
+        blob=subject.blob,
+        machine=subject.machine,
         started_at=started_at,
+        took_s=seen.found.took_s,
+        effort=subject.effort,
+        time_budget_s=subject.time_budget_s,
         options=subject.options,
-        parallel=run.parallel,
-        kv_cache_type=run.kv_cache_type,
+        promised=promised,
+        effective=seen.effective,
         measurement=found.measurement,
-        loads_s=(found.load.wall_s,),
+        loads=found.loads,
+        thinking=found.thinking,
+        concurrency=found.sweep.levels,
+        left_out=(*found.left_out, *found.sweep.left_out),
         memory=found.peak,
+        parts=seen.parts,
         server_claim_bytes=found.claim.size_bytes if found.claim else None,
         verdict=verdict,
     )

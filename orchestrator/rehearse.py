@@ -153,7 +153,7 @@ class _Found:
         made = server.find(name)
         subject = self._subject(name, made.digest if made else None, settings)
         try:
-            proof = prove(server, subject, progress)
+            proof = prove(server, subject, progress, self.order.home)
         except OutOfMemory as e:
             return _failed(e.what), None, "memory"
         except RunnerDied as e:

@@ -46,7 +46,7 @@ def settle(
     accepted = False
     try:
         since = _make_way(order, seen, made, progress)
-        proof = prove(seen.server, _subject(order, seen, made, slow=slow), progress)
+        proof = prove(seen.server, _subject(order, seen, made, slow=slow), progress, order.home)
         document, bench = made.to_json(proof), proof.result.to_json()
         if proof.verdict.outcome in ("failed", "inconclusive"):
             ledger.note(number, document, bench)

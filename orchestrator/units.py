@@ -67,3 +67,23 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(s|min|m|h|d|)", re.ASCII)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration as people write it: "90", "90s", "5m", "1h30m", "7d".
+
+    Raises ValueError: it is none.
+    """
+    rest, total = text.strip().lower(), 0.0
+    while rest:
+        if not (found := _PART.match(rest)):
+            raise ValueError(f"{text!r} is no duration: write 90s, 5m or 1h")
+        total += float(found[1]) * _SECONDS[found[2]]
+        rest = rest[found.end() :].lstrip()
+    if not total:
+        raise ValueError(f"{text!r} is no duration: write 90s, 5m or 1h")
+    return total

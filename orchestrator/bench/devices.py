@@ -1,11 +1,22 @@
 """Peak memory of processes on NVIDIA devices, over NVML; polled, since NVML keeps no high-water."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Protocol
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orchestrator.bench.device_state import DeviceState
+from orchestrator.units import MIB
 
 # Memory moves in steps when a model loads; anything smaller in the free memory is the driver's own.
+_STILL_BYTES = 16 * MIB
+_STILL_LOOKS = 4
+_SETTLE_S, _LOOK_S = 3.0, 0.05
+# In a container the runner is itself a newcomer, under a number that is not ours.
 _OTHERS_ALLOWED = 1
+
+
+_PER_PROCESS = "NVML, per process"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,125 +31,141 @@ class DevicePeak:
     how: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """One device since the last look: the least that was free, and the most that each process held.
+
+    None: the driver does not say. Containers see the host's process numbers; WSL2 tells no bytes.
+    """
+
+    free_bytes: int | None
+    used_by_pid: Mapping[int, int | None] = field(default_factory=dict)
+
+
 class Nvml(Protocol):
-    """What is read of one device. None: the driver does not say."""
+    """What is read of the devices; `why` says why nothing is, None while something is."""
 
-    @property
-    def index(self) -> int:
-        """The number NVML gives it."""
+    why: str | None
+
+    def memory(self) -> Mapping[int, Look]:
+        """Return a look at each device by its index; {}: no answer."""
         ...
 
-    def used_by_pid(self) -> dict[int, int | None]:
-        """Return bytes per process. Containers see the host's process numbers; WSL2 no bytes."""
+    def states(self, runners: Collection[int]) -> tuple[DeviceState, ...]:
+        """Return what each device does now; `runners` are the processes that are no strangers."""
         ...
 
-    def free_bytes(self) -> int | None:
-        """Return the free memory of the device."""
+    def close(self) -> None:
+        """Stop reading."""
         ...
 
 
 class Devices:
     """Watches devices from before the load on: `sample` often, `peaks` at the end."""
 
-    def __init__(self, devices: Collection[Nvml]) -> None:
-        self._watched = [_Watched(d) for d in devices]
+    def __init__(self, nvml: Nvml) -> None:
+        self._nvml = nvml
+        # A device without memory of its own (GB10, Jetson) shares the host's: nothing to watch.
+        self._watched = {
+            index: _Watched(index, look)
+            for index, look in self._settled().items()
+            if look.free_bytes is not None
+        }
 
-    def sample(self, pids: Collection[int]) -> None:
-        """Look once; `pids` are the runner's."""
-        for device in self._watched:
-            device.sample(pids)
+    @property
+    def how(self) -> str:
+        """Where the figures come from, or why there are none."""
+        return self._nvml.why or ("NVML" if self._watched else "NVML names no memory of a device")
 
-    def peaks(self) -> tuple[DevicePeak, ...]:
-        """Return the peak of each device."""
-        return tuple(d.peak() for d in self._watched)
+    def sample(self) -> None:
+        """Look once."""
+        if self._watched and self._nvml.why is None:
+            for index, look in self._nvml.memory().items():
+                if index in self._watched:
+                    self._watched[index].sample(look)
+
+    def begin_again(self) -> None:
+        """Leave out what the devices held until now: the load failed, and was tried again."""
+        for device in self._watched.values():
+            device.begin_again()
+
+    def peaks(self, runners: Collection[int]) -> tuple[DevicePeak, ...]:
+        """Return the peak of each device; `runners` are the processes of the model."""
+        found = tuple(d.peak(runners, self._nvml.why) for d in self._watched.values())
+        if not any(peak.how == _PER_PROCESS for peak in found):
+            return found
+        # Where NVML names the runner on one device, it is on no other that does not name it.
+        elsewhere = {p.index for p in found if p.bytes is not None and p.how != _PER_PROCESS}
+        return tuple(
+            DevicePeak(index=p.index, bytes=0, how=_PER_PROCESS) if p.index in elsewhere else p
+            for p in found
+        )
+
+    def _settled(self) -> Mapping[int, Look]:
+        """Return a look at devices whose free memory stands still: a model may just have gone.
+
+        Its memory comes back a while after its process; a base line before that is too low.
+        """
+        looks = self._nvml.memory()
+        still, until = 1, time.monotonic() + _SETTLE_S
+        while looks and still < _STILL_LOOKS and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+            before, looks = looks, self._nvml.memory()
+            moved = any(_moved(before.get(index), look) for index, look in looks.items())
+            still = 1 if moved else still + 1
+        return looks
+
+
+def _moved(before: Look | None, now: Look) -> bool:
+    if before is None or before.free_bytes is None or now.free_bytes is None:
+        return False
+    return abs(now.free_bytes - before.free_bytes) > _STILL_BYTES
 
 
 class _Watched:
     """One device: per process where NVML says so, else the drop of free memory since the start."""
 
-    def __init__(self, device: Nvml) -> None:
-        self._device = device
-        self._process_peak: int | None = None
-        self._free_at_start = self._least_free = device.free_bytes()
-        self._others_at_start = frozenset(device.used_by_pid())
-        self._newcomers: set[int] = set()
-        self._gone = False
-        self._runner_seen = False
+    def __init__(self, index: int, look: Look) -> None:
+        self._index = index
+        self._at_start = self._now = look
+        self._least_free = look.free_bytes
+        self._most: dict[int, int | None] = {}  # of each process, strangers among them
+        self._gone: set[int] = set()
 
-    def sample(self, pids: Collection[int]) -> None:
-        free = self._device.free_bytes()
-        used = self._device.used_by_pid()
-        if free is not None and self._least_free is not None:
-            self._least_free = min(self._least_free, free)
-        self._newcomers |= used.keys() - self._others_at_start - set(pids)
-        self._gone |= bool(self._others_at_start - used.keys())
-        self._runner_seen |= bool(used.keys() & set(pids))
-        known = [b for p in used if p in pids and (b := used[p]) is not None]
+    def sample(self, look: Look) -> None:
+        self._now = look
+        if look.free_bytes is not None and self._least_free is not None:
+            self._least_free = min(self._least_free, look.free_bytes)
+        self._gone |= self._at_start.used_by_pid.keys() - look.used_by_pid.keys()
+        for pid, size in look.used_by_pid.items():
+            before = self._most.get(pid)
+            self._most[pid] = before if size is None else max(before or 0, size)
+
+    def begin_again(self) -> None:
+        self._least_free = self._now.free_bytes
+
+    def peak(self, runners: Collection[int], why: str | None) -> DevicePeak:
+        if why is not None:
+            return self._unknown(why)
+        # One model has one runner. Two of one file mean a reload; their peaks never add up.
+        known = [size for pid in runners if (size := self._most.get(pid)) is not None]
         if known:
-            self._process_peak = max(self._process_peak or 0, sum(known))
+            return DevicePeak(index=self._index, bytes=max(known), how=_PER_PROCESS)
+        if self._others(runners):
+            return self._unknown(
+                "NVML names no memory of the runner, and other processes came or went"
+            )
+        if self._at_start.free_bytes is None or self._least_free is None:
+            return self._unknown("NVML names no memory of this device")
+        drop = max(0, self._at_start.free_bytes - self._least_free)
+        how = "NVML, drop of the device's free memory"
+        return DevicePeak(index=self._index, bytes=drop, how=how)
 
-    def peak(self) -> DevicePeak:
-        index = self._device.index
-        if self._process_peak is not None:
-            return DevicePeak(index=index, bytes=self._process_peak, how="NVML, per process")
-        # In a container the runner is itself a newcomer, under a number that is not ours.
-        others = len(self._newcomers) - (0 if self._runner_seen else _OTHERS_ALLOWED)
-        if self._gone or others > 0:
-            why = "NVML names no memory of the runner, and other processes came or went"
-            return DevicePeak(index=index, bytes=None, how=why)
-        if self._free_at_start is None or self._least_free is None:
-            return DevicePeak(index=index, bytes=None, how="NVML names no memory of this device")
-        drop = max(0, self._free_at_start - self._least_free)
-        return DevicePeak(index=index, bytes=drop, how="NVML, drop of the device's free memory")
+    def _others(self, runners: Collection[int]) -> bool:
+        """Say whether somebody else came or went, by what NVML lists."""
+        came = self._most.keys() - self._at_start.used_by_pid.keys() - set(runners)
+        allowed = 0 if self._most.keys() & set(runners) else _OTHERS_ALLOWED
+        return bool(self._gone - set(runners)) or len(came) > allowed
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Device:
-    """A device of the real NVML."""
-
-    nvml: Any
-    handle: Any
-
-    index: int
-
-    def used_by_pid(self) -> dict[int, int | None]:
-        found: dict[int, int | None] = {}
-        for kind in ("Compute", "Graphics"):  # a process in both lists has one figure
-            found.update({p.pid: p.usedGpuMemory for p in self._listed(kind)})
-        return found
-
-    def _listed(self, kind: str) -> list[Any]:
-        # The unversioned name refuses drivers that do not know the newest layout (R510 and older).
-        for version in ("_v3", "_v2"):
-            try:
-                read = getattr(self.nvml, f"nvmlDeviceGet{kind}RunningProcesses{version}")
-                return list(read(self.handle))
-            except (self.nvml.NVMLError, AttributeError):
-                continue
-        return []
-
-    def free_bytes(self) -> int | None:
-        try:
-            return int(self.nvml.nvmlDeviceGetMemoryInfo(self.handle).free)
-        except self.nvml.NVMLError:
-            return None
-
-
-def open_nvml() -> tuple[tuple[Nvml, ...], str | None]:
-    """Return the NVIDIA devices of this box, or none and the reason. NVML stays open."""
-    try:
-        import pynvml
-    except ImportError:
-        return (), "nvidia-ml-py is not installed"
-    try:
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-        found = tuple(
-            _Device(nvml=pynvml, handle=pynvml.nvmlDeviceGetHandleByIndex(i), index=i)
-            for i in range(count)
-        )
-        # A device without memory of its own (GB10, Jetson) shares the host's: nothing to watch.
-        readable = tuple(d for d in found if d.free_bytes() is not None)
-    except (pynvml.NVMLError, OSError) as e:
-        return (), f"NVML: {e}"
-    return readable, None if readable else "NVML names no device with memory of its own"
+    def _unknown(self, why: str) -> DevicePeak:
+        return DevicePeak(index=self._index, bytes=None, how=why)

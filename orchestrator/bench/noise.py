@@ -5,10 +5,12 @@ to other guests. Spells of half the speed exist that neither of them shows.
 """
 
 import time
+from collections import deque
 from dataclasses import dataclass
 
 # Processor time is counted in ticks of 10 ms: over less than this the share is mostly rounding.
 _MIN_WINDOW_S = 0.25
+_MOST_SHORT = 64
 _IDLE = ("idle", "iowait", "steal", "guest", "guest_nice")  # guest is in user already
 
 
@@ -89,3 +91,25 @@ def between(before: CpuReading, after: CpuReading) -> Noise:
     ours = after.server_s - before.server_s + after.own_s - before.own_s
     foreign = after.busy_s - before.busy_s - ours
     return Noise(foreign_cpu=min(1.0, max(0.0, foreign / total)), steal=steal)
+
+
+class Span:
+    """The noise around requests one after another: over each, or over the last few together where
+    one is too short to tell.
+    """
+
+    def __init__(self, source: ForeignCpu) -> None:
+        self._source = source
+        self._begun: deque[CpuReading] = deque(maxlen=_MOST_SHORT)
+
+    def begin(self) -> None:
+        """Say that a request is about to be sent."""
+        self._begun.append(self._source.read())
+
+    def end(self) -> Noise:
+        """Return the noise up to now, since the latest begin that lies far enough back."""
+        now = self._source.read()
+        for before in reversed(self._begun):
+            if now.at_s - before.at_s >= _MIN_WINDOW_S:
+                return between(before, now)
+        return Noise()

@@ -38,7 +38,7 @@ class Heartbeat:
         self._clock = clock
         self._every_s = every_s
         self._started = self._step_at = clock()
-        self._step: tuple[str, int, int, float | None] = ("", 0, 0, None)
+        self._step: tuple[str, int, int, float | None, float] = ("", 0, 0, None, 0.0)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="bench-progress", daemon=True)
@@ -56,10 +56,20 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
 
-    def at(self, stage: str, done: int, total: int, each_s: float | None = None) -> None:
-        """Say what is being done now; `each_s` is how long one step takes."""
+    def at(
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        each_s: float | None = None,
+        *,
+        after_s: float = 0.0,
+    ) -> None:
+        """Say what is being done now; `each_s` is how long one step takes, `after_s` what comes
+        after the last of them.
+        """
         with self._lock:
-            self._step, self._step_at = (stage, done, total, each_s), self._clock()
+            self._step, self._step_at = (stage, done, total, each_s, after_s), self._clock()
         self._say()
 
     def _beat(self) -> None:
@@ -68,10 +78,11 @@ class Heartbeat:
 
     def _say(self) -> None:
         with self._lock:
-            now, (stage, done, total, each_s), step_at = self._clock(), self._step, self._step_at
+            now, step, step_at = self._clock(), self._step, self._step_at
+        stage, done, total, each_s, after_s = step
         left = None
         if each_s is not None:
-            left = max(0.0, (total - done) * each_s - (now - step_at))
+            left = max(0.0, (total - done) * each_s - (now - step_at)) + after_s
         self._report(
             Progress(
                 stage=stage,

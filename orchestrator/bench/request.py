@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.bench.noise import ForeignCpu, between
+from orchestrator.bench.device_state import DeviceState
+from orchestrator.bench.noise import ForeignCpu, Span
 from orchestrator.bench.sample import Sample
 from orchestrator.errors import InvalidInput, ServerUnreachable
 
@@ -63,7 +64,7 @@ class _Watch:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stopwatch:
     """Times requests to one target. `clock` counts as time.perf_counter() does, since the server's
-    pieces carry that; `deadline` is on it too.
+    pieces carry that; `deadline` is on it too. `states` reads the devices after each request.
     """
 
     target: Target
@@ -71,7 +72,8 @@ class Stopwatch:
     started: float
     seed: int
     deadline: float | None = None
-    noise: ForeignCpu = field(default_factory=lambda: ForeignCpu(None))
+    noise: Span = field(default_factory=lambda: Span(ForeignCpu(None)))
+    states: Callable[[], tuple[DeviceState, ...]] = tuple
 
     def time(
         self,
@@ -89,11 +91,12 @@ class Stopwatch:
         `prompt_tokens` and `tokens` are what the prompt should have and what is to be generated.
         Raises ServerRefused, OutOfMemory, ServerUnreachable.
         """
-        before = self.noise.read()
+        self.noise.begin()
         sent = self.clock()
         watch = self._stream(prompt, tokens)
         ended = self.clock()
-        noise = between(before, self.noise.read())
+        devices = self.states()  # at once: a device cools and clocks down within a second
+        noise = self.noise.end()
         if watch is None:
             return None
         done, first, last = watch.done, watch.first_s, watch.last_s
@@ -117,6 +120,7 @@ class Stopwatch:
             chunks=watch.chunks,
             foreign_cpu=noise.foreign_cpu,
             steal=noise.steal,
+            devices=devices,
         )
 
     def _stream(self, prompt: str, tokens: int) -> _Watch | None:

@@ -1,149 +1,27 @@
-"""The schedule: calibrate, warm up, take samples until enough of them count or the time is up."""
+"""The schedule: warm up, take rounds of samples until enough count or the time is up; fill up."""
 
 import random
+import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.bench.calibration import calibrate
-from orchestrator.bench.noise import ForeignCpu, Noise, between
+from orchestrator.bench.device_state import DeviceState
+from orchestrator.bench.measurement import Measurement
+from orchestrator.bench.noise import ForeignCpu, Span, between
 from orchestrator.bench.progress import Heartbeat, Report, silent
 from orchestrator.bench.request import Stopwatch, Target
-from orchestrator.bench.sample import REJECTED, Sample, clocks_disagree, grade
-from orchestrator.bench.stats import Summary, summarize
-from orchestrator.bench.workload import EFFORTS, Effort, Prompts, Workload
+from orchestrator.bench.sample import Sample, grade
+from orchestrator.bench.workload import DEEP_FACTOR, Cell, Prompts, Workload
+from orchestrator.errors import ServerRefused
+from orchestrator.units import duration
 
 if TYPE_CHECKING:
     from orchestrator.server import Server
 
 _MAX_ATTEMPTS = 3
-_CLEAN_SHARE = 0.6
-_PROBE_TOKENS = 4  # enough for a first idea of the decode rate
-_CALIBRATION_SHARE = 0.5
-_UNKNOWN_TPS = 4.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """All samples of one run, graded. `stopped` is "complete", "deadline" or "rejected" (too many
-    samples did not count). `seed` and the calibration give every prompt again.
-    """
-
-    plan: Workload
-    seed: int
-    samples: tuple[Sample, ...]
-    noise: Noise
-    stopped: str
-    wall_s: float
-
-    @property
-    def accepted(self) -> tuple[Sample, ...]:
-        """The samples that count, noisy ones among them."""
-        return tuple(s for s in self.samples if s.outcome == "ok")
-
-    @property
-    def noisy(self) -> bool:
-        """Less than 60 % of what counts was taken on a quiet box: no verdict about speed."""
-        return sum(not s.noisy for s in self.accepted) < _CLEAN_SHARE * len(self.accepted)
-
-    @property
-    def rejected(self) -> dict[str, int]:
-        """How many samples do not count, by reason."""
-        return {o: sum(s.outcome == o for s in self.samples) for o in REJECTED}
-
-    @property
-    def clocks_disagree(self) -> bool:
-        """The server's decode rate differs from what arrived here by more than 3 %."""
-        return clocks_disagree(self.samples)
-
-    def metrics(self) -> dict[str, Summary | None]:
-        """Return decode_tps, prefill_tps and ttft_s; None where no sample counts.
-
-        Over the quiet samples, or over all where too few are quiet; then `noisy` is True.
-        """
-        used = self.accepted if self.noisy else [s for s in self.accepted if not s.noisy]
-        return {
-            "decode_tps": self._summary(used, lambda s: s.decode_tps, "tokens/s"),
-            "prefill_tps": self._summary(used, lambda s: s.prefill_tps, "tokens/s"),
-            "ttft_s": self._summary(used, lambda s: s.ttft_s, "s"),
-        }
-
-    def _summary(
-        self,
-        used: Sequence[Sample],
-        of: Callable[[Sample], float | None],
-        unit: str,
-    ) -> Summary | None:
-        rounds: dict[int, list[float]] = {}
-        for s in used:
-            if (value := of(s)) is not None:
-                rounds.setdefault(s.round, []).append(value)
-        return summarize(rounds.values(), unit=unit, rejected=sum(self.rejected.values()))
-
-
-class _Pilot:
-    """Counts tokens through the server, and learns on the way how fast it is."""
-
-    def __init__(self, watch: Stopwatch, beat: Heartbeat) -> None:
-        self._watch = watch
-        self._beat = beat
-        self._seen: list[Sample] = []
-
-    def __call__(self, text: str) -> int | None:
-        self._beat.at("calibration", len(self._seen), max(2, len(self._seen) + 1))
-        sample = self._watch.time(text, tokens=_PROBE_TOKENS, prompt_tokens=0)
-        if sample is None:
-            return None
-        self._seen.append(sample)
-        return sample.prompt_tokens
-
-    @property
-    def prefill_tps(self) -> float:
-        longest = max((s.prompt_tokens or 0 for s in self._seen), default=0)
-        rates = [r for s in self._seen if s.prompt_tokens == longest and (r := s.prefill_tps)]
-        return min(rates, default=_UNKNOWN_TPS)
-
-    @property
-    def decode_tps(self) -> float:
-        rates = [r for s in self._seen if (s.tokens or 0) > 2 and (r := s.decode_tps)]
-        return min(rates, default=min(_UNKNOWN_TPS, self.prefill_tps))
-
-
-def prepare(
-    server: "Server",
-    model: str,
-    *,
-    options: Mapping[str, object],
-    effort: Effort = EFFORTS["validate"],
-    budget_s: float | None = None,
-    rng: random.Random | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-    report: Report = silent,
-) -> Workload:
-    """Return the workload for a model: calibrated on it, sized by how fast it answered.
-
-    Loads the model if it is not loaded; a vocabulary is searched for at most half of the budget.
-    Raises InvalidInput: no num_ctx among the options, or one too small. ServerRefused and others.
-    """
-    rng = rng or random.Random()  # noqa: S311 - prompts, no secret
-    target = Target(server=server, model=model, options=options)
-    budget = effort.budget_s if budget_s is None else budget_s
-    started = clock()
-    watch = Stopwatch(target=target, clock=clock, started=started, seed=rng.getrandbits(31))
-    with Heartbeat(report, clock) as beat:
-        pilot = _Pilot(watch, beat)
-        calibration = calibrate(
-            pilot, rng, may_go_on=lambda: clock() - started < _CALIBRATION_SHARE * budget
-        )
-    return Workload.sized(
-        prefill_tps=pilot.prefill_tps,
-        decode_tps=pilot.decode_tps,
-        num_ctx=target.num_ctx,
-        calibration=calibration,
-        effort=effort,
-        budget_s=budget_s,
-    )
+_WARM_UP = -1
 
 
 def measure(  # noqa: PLR0913 - what it must not read from the world by itself
@@ -157,9 +35,10 @@ def measure(  # noqa: PLR0913 - what it must not read from the world by itself
     report: Report = silent,
     deadline: float | None = None,
     noise: ForeignCpu | None = None,
+    states: Callable[[], tuple[DeviceState, ...]] = tuple,
 ) -> Measurement:
     """Return the measurement of a model by `plan`. `deadline` is on `clock`; at it, what was taken
-    so far is the result, even if that is nothing.
+    so far is the result, even if that is nothing. `states` reads the devices.
 
     Raises InvalidInput: the plan does not fit num_ctx. ServerRefused, OutOfMemory, Unreachable.
     """
@@ -167,20 +46,36 @@ def measure(  # noqa: PLR0913 - what it must not read from the world by itself
     plan.check(target.num_ctx)
     noise = noise or ForeignCpu(None)
     started, before = clock(), noise.read()
-    seed = (rng or random.Random()).getrandbits(31)  # noqa: S311 - prompts, no secret
+    rng = rng or random.Random()  # noqa: S311 - prompts, no secret
+    seed = rng.getrandbits(31)
     watch = Stopwatch(
-        target=target, clock=clock, started=started, seed=seed, deadline=deadline, noise=noise
+        target=target,
+        clock=clock,
+        started=started,
+        seed=seed,
+        deadline=deadline,
+        noise=Span(noise),
+        states=states,
     )
     with Heartbeat(report, clock) as beat:
         schedule = _Schedule(plan, watch, Prompts(plan.calibration, seed), beat)
         stopped = schedule.run()
+        heard = between(before, noise.read())
+        fill, failure = None, None
+        unfilled: tuple[str, ...] = ()
+        try:
+            fill, unfilled = schedule.fill()
+        except ServerRefused as e:  # the samples are there, and this is worth as much to know
+            failure = e.what
     return Measurement(
-        plan=plan,
+        plan=replace(plan, left_out=(*plan.left_out, *unfilled)),
         seed=seed,
         samples=schedule.graded(),
-        noise=between(before, noise.read()),
+        noise=heard,
         stopped=stopped,
         wall_s=clock() - started,
+        fill=fill,
+        fill_failure=failure,
     )
 
 
@@ -189,28 +84,53 @@ class _DeadlineReached(Exception):
 
 
 class _Schedule:
-    """Warm-ups, then rounds of one sample each, with up to three prompts a round."""
+    """Warm-ups, then rounds of one sample a shape in random order, up to three prompts each."""
 
     def __init__(self, plan: Workload, watch: Stopwatch, prompts: Prompts, beat: Heartbeat) -> None:
         self._plan = plan
         self._watch = watch
         self._prompts = prompts
         self._beat = beat
+        self._rng = random.Random(watch.seed)  # noqa: S311 - the order of a round, no secret
         self._taken: list[Sample] = []
         self._drawn = 0
 
     def run(self) -> str:
         """Take the samples and return why it ended."""
+        plan = self._plan
         try:
-            for _ in range(self._plan.warmups):
-                self._take("warm-up", round_=-1, attempt=0)
-            for round_ in range(self._plan.samples + self._plan.reruns):
-                self._round(round_)
-                if self._enough():
+            for _ in range(plan.warmups):
+                self._round(list(plan.cells), _WARM_UP)
+            for round_ in range(plan.samples + plan.reruns):
+                if not (due := self._due(round_)):
                     return "complete"
+                self._round(due, round_)
         except _DeadlineReached:
             return "deadline"
-        return "rejected" if self._counting() < self._plan.samples else "complete"
+        return "rejected" if self._counting(plan.main) < plan.samples else "complete"
+
+    def fill(self) -> tuple[Sample | None, tuple[str, ...]]:
+        """Fill the context with one prompt; else say why not, where it was planned."""
+        cell = self._plan.fill
+        if cell is None:
+            return None, ()
+        wanted_s = self._fill_s(cell)
+        if wanted_s > min(self._plan.fill_limit_s, self._watch.left_s()):
+            return None, (f"filling the context: about {duration(wanted_s)}, too much of the time",)
+        self._beat.at("filling the context", 0, 1, wanted_s)
+        found = self._request(cell, _WARM_UP, 0)
+        if found is None or not found.prompt_tokens:
+            return None, ("filling the context: it was not done in time",)
+        return found, ()
+
+    def _fill_s(self, cell: Cell) -> float:
+        """Return how long filling takes, by the longest prompts so far, else as planned."""
+        seen = [s for s in self._taken if s.complete and s.prefill_tps and s.ttft_s]
+        if not seen:
+            return cell.request_s
+        longest = max(s.prompt_tokens or 0 for s in seen)
+        rate = statistics.median(s.prefill_tps or 0 for s in seen if s.prompt_tokens == longest)
+        return DEEP_FACTOR * cell.prompt_tokens / rate
 
     def graded(self) -> tuple[Sample, ...]:
         """Return everything taken so far with its outcome."""
@@ -220,42 +140,88 @@ class _Schedule:
             num_ctx=self._watch.target.num_ctx,
         )
 
-    def _enough(self) -> bool:
+    def _due(self, round_: int) -> list[Cell]:
+        """Return the shapes that a round still has to take; the main one lacks none: no more."""
+        lacking = [c for c in self._plan.cells if self._lacks(c)]
+        first = round_ < self._plan.samples
+        return [c for c in lacking if c == self._plan.main or (first and self._in_time(c))]
+
+    def _lacks(self, cell: Cell) -> bool:
         # With reruns to spend, noisy samples are taken again; without, they are kept and marked.
-        return self._counting(quiet=self._plan.reruns > 0) >= self._plan.samples
+        return self._counting(cell, quiet=self._plan.reruns > 0) < cell.samples
 
-    def _counting(self, *, quiet: bool = False) -> int:
-        return sum(s.outcome == "ok" and not (quiet and s.noisy) for s in self.graded())
+    def _in_time(self, cell: Cell) -> bool:
+        """Whether there is time for one more beside one of the main shape, which finds out when it
+        is its turn.
+        """
+        main = self._plan.main
+        both_s = self._each_s(cell) + self._each_s(main)
+        return cell == main or self._watch.left_s() >= both_s
 
-    def _round(self, round_: int) -> None:
-        for attempt in range(_MAX_ATTEMPTS):
-            self._take("samples", round_=round_, attempt=attempt)
+    def _counting(self, cell: Cell, *, quiet: bool = False) -> int:
+        return sum(
+            s.outcome == "ok" and s.shape == cell.shape and not (quiet and s.noisy)
+            for s in self.graded()
+        )
+
+    def _round(self, cells: list[Cell], round_: int) -> None:
+        for cell in self._rng.sample(cells, len(cells)):
+            if self._in_time(cell):
+                self._sample(cell, round_)
+
+    def _sample(self, cell: Cell, round_: int) -> None:
+        attempts = 1 if round_ == _WARM_UP else _MAX_ATTEMPTS
+        for attempt in range(attempts):
+            self._take(cell, round_, attempt)
             if self._taken[-1].complete:
                 return
-            if attempt < _MAX_ATTEMPTS - 1:
+            if attempt < attempts - 1:
                 self._taken[-1] = replace(self._taken[-1], outcome="retried")
 
-    def _take(self, stage: str, *, round_: int, attempt: int) -> None:
-        plan, each = self._plan, self._each_s()
+    def _take(self, cell: Cell, round_: int, attempt: int) -> None:
+        each = self._each_s(cell)
         if self._watch.left_s() < each:
             raise _DeadlineReached
-        done = min(self._counting(), plan.samples)
-        self._beat.at(stage, done, plan.samples, each)
-        sample = self._watch.time(
-            self._prompts.draw(plan.prompt_tokens),
-            tokens=plan.generate_tokens,
-            prompt_tokens=plan.prompt_tokens,
-            number=self._drawn,
-            round_=round_,
-            attempt=attempt,
-            warmup=round_ < 0,
-        )
-        self._drawn += 1
+        self._say(cell, round_, each)
+        sample = self._request(cell, round_, attempt)
         if sample is None:
             raise _DeadlineReached
         self._taken.append(sample)
 
-    def _each_s(self) -> float:
+    def _request(self, cell: Cell, round_: int, attempt: int) -> Sample | None:
+        self._drawn += 1
+        return self._watch.time(
+            self._prompts.draw(cell.prompt_tokens),
+            tokens=cell.generate_tokens,
+            prompt_tokens=cell.prompt_tokens,
+            number=self._drawn - 1,
+            round_=round_,
+            attempt=attempt,
+            warmup=round_ == _WARM_UP,
+        )
+
+    def _say(self, cell: Cell, round_: int, each_s: float) -> None:
+        again = round_ - self._plan.samples
+        if again >= 0:
+            self._beat.at("samples again, for noise", again, self._plan.reruns, each_s)
+            return
+        done, total, after_s = self._progress(cell)
+        stage = "warm-up" if round_ == _WARM_UP else "samples"
+        self._beat.at(stage, done, total, each_s, after_s=after_s)
+
+    def _progress(self, cell: Cell) -> tuple[int, int, float]:
+        """Return samples done and planned, and the seconds of all that comes after this shape's."""
+        done = [min(self._counting(c), c.samples) for c in self._plan.cells]
+        others = sum(
+            (c.samples - d) * self._each_s(c)
+            for c, d in zip(self._plan.cells, done, strict=True)
+            if c != cell
+        )
+        own = done[self._plan.cells.index(cell)]
+        beside = sum(done) - own
+        return sum(done), beside + cell.samples, others + self._plan.fill_s
+
+    def _each_s(self, cell: Cell) -> float:
         """Return how long a request takes: as seen, or as the plan expects."""
-        seen = [s.wall_s for s in self._taken if s.complete]
-        return max(seen) if seen else self._plan.request_s
+        seen = [s.wall_s for s in self._taken if s.complete and s.shape == cell.shape]
+        return max(seen) if seen else cell.request_s

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from orchestrator.bench.device_state import DeviceState, disturbed
+
 Outcome = Literal["ok", "warmup", "cached", "miscounted", "short", "retried"]
 REJECTED: tuple[Outcome, ...] = ("cached", "short", "miscounted")
 
@@ -16,6 +18,7 @@ _CACHED_FACTOR = 3.0
 # Beside a compiler decode fell to a 27th; a prompt of 200 tokens in the cache was 300 times faster.
 _BEYOND_CONTENTION = 30.0
 _CLOCK_GAP = 0.03
+_ENOUGH = 3  # of fewer samples of a shape one hit would be half
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +50,13 @@ class Sample:
     chunks: int
     foreign_cpu: float | None = None
     steal: float | None = None
+    devices: tuple[DeviceState, ...] = ()
     outcome: Outcome = "ok"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Prompt and generated tokens, as wanted."""
+        return self.want_prompt_tokens, self.want_tokens
 
     @property
     def complete(self) -> bool:
@@ -56,8 +65,9 @@ class Sample:
 
     @property
     def noisy(self) -> bool:
-        """Something else took the processors, or the hypervisor did."""
-        return max(self.foreign_cpu or 0.0, self.steal or 0.0) >= NOISY_SHARE
+        """Something else took the processors or a device, or slowed a device down."""
+        shares = (self.foreign_cpu or 0.0, self.steal or 0.0)
+        return max(shares) >= NOISY_SHARE or disturbed(self.devices)
 
     @property
     def prefill_tps(self) -> float | None:
@@ -101,20 +111,36 @@ def grade(samples: Sequence[Sample], *, exact: bool, num_ctx: int) -> tuple[Samp
     Judged together and at the end: whether a prompt came out of the server's cache shows only
     beside the others.
     """
-    limit = _cached_above_tps(samples)
-    return tuple(replace(s, outcome=_outcome(s, limit, exact, num_ctx)) for s in samples)
+    limits = _cached_above_tps(samples)
+    return tuple(replace(s, outcome=_outcome(s, limits[s.shape], exact, num_ctx)) for s in samples)
 
 
-def _cached_above_tps(samples: Sequence[Sample]) -> float:
-    """Return the prefill rate above which a prompt must have come out of the server's cache.
+def _cached_above_tps(samples: Sequence[Sample]) -> dict[tuple[int, int], float]:
+    """Return for each shape the prefill rate above which a prompt must have come out of the
+    server's cache.
 
     Three times the rate of the longest prompts: short ones are slower a token, being mostly
-    overhead. All prompts are new to the server, so most of the rates are true; of an even number
-    the upper middle counts, for if a bad spell slowed half of them, the sound half is not cached.
-    Where that would let a hit vouch for itself (one of two), no spell explains its distance.
+    overhead. Where attention to a deep cache makes long ones slower, the shape's own rate counts.
     """
     longest = max((s.prompt_tokens or 0 for s in samples), default=0)
-    rates = [r for s in samples if s.prompt_tokens == longest and (r := s.prefill_tps) is not None]
+    known = _limit([s for s in samples if s.prompt_tokens == longest])
+    shapes = {s.shape for s in samples}
+    own = {shape: [s for s in samples if s.shape == shape] for shape in shapes}
+    alone = len(shapes) == 1
+    return {
+        shape: known if alone or len(of) < _ENOUGH else max(known, _limit(of))
+        for shape, of in own.items()
+    }
+
+
+def _limit(samples: Sequence[Sample]) -> float:
+    """Return the limit that samples of one length set.
+
+    All prompts are new to the server, so most of the rates are true; of an even number the upper
+    middle counts, for if a bad spell slowed half of them, the sound half is not cached. Where that
+    would let a hit vouch for itself (one of two), no spell explains its distance.
+    """
+    rates = [r for s in samples if (r := s.prefill_tps) is not None]
     if not rates:
         return float("inf")
     return min(

@@ -6,19 +6,26 @@ to have it when the runner has ended. Devices keep none and are polled.
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from orchestrator.bench.devices import DevicePeak, Devices, Nvml, open_nvml
+from orchestrator.bench.descendants import descendants
+from orchestrator.bench.device_state import DeviceState, merged
+from orchestrator.bench.devices import DevicePeak, Devices, Nvml
+from orchestrator.bench.nvml import NvmlChild
 from orchestrator.runtime.runner import is_runner, model_path
 
 if TYPE_CHECKING:
     import psutil
 
-_INTERVAL_S = 0.05
-_LOOK_AGAIN_S = 1.0  # listing the children of a process reads all of /proc
+# Only a runner that is killed takes its peak with it; devices are looked at more often, by the
+# child, which keeps their peaks.
+_INTERVAL_S = 0.25
+_LOOK_AGAIN_S = 1.0
+_STATE_S = 0.5  # clocks and heat move slowly, and a state is many questions to the driver
 _KIB = 1024
 
 
@@ -50,7 +57,7 @@ class RunnerMemory:
     None: this box's own devices.
 
         with RunnerMemory(server_pid, model_file="sha256-…") as memory:
-            load; memory.loaded(); measure
+            load; memory.loaded(); measure, with memory.states() after each sample
         memory.peak()
     """
 
@@ -59,16 +66,17 @@ class RunnerMemory:
         server_pid: int | None,
         *,
         model_file: str | None = None,
-        nvml: tuple[Nvml, ...] | None = None,
+        nvml: Nvml | None = None,
         interval_s: float = _INTERVAL_S,
     ) -> None:
         self._server_pid = server_pid
         self._model_file = PurePath(model_file).name if model_file else None
         self._interval_s = interval_s
-        found, why = (nvml, None) if nvml is not None else open_nvml()
-        self._devices_how = why or "NVML"
-        self._devices = Devices(found)
+        self._nvml = nvml
+        self._devices: Devices | None = None
+        self._readings: dict[int, list[DeviceState]] = {}
         self._runners: list[psutil.Process] = []
+        self._seen: set[int] = set()
         self._others: dict[psutil.Process, str] = {}
         self._at_start: frozenset[psutil.Process] = frozenset()
         self._loaded: frozenset[psutil.Process] | None = None
@@ -77,12 +85,14 @@ class RunnerMemory:
         self._problem = "the process of the server is not known" if server_pid is None else ""
         self._host: dict[int, tuple[int, str]] = {}
         self._pss: dict[int, int] = {}
-        self._looked_at = float("-inf")
+        self._looked_at = self._state_at = float("-inf")
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="bench-memory", daemon=True)
 
     def __enter__(self) -> Self:
+        self._nvml = self._nvml or NvmlChild()
+        self._devices = Devices(self._nvml)
         self._look(at_once=True)
         self._at_start = frozenset(self._others)
         self._thread.start()
@@ -97,6 +107,8 @@ class RunnerMemory:
         self._stop.set()
         self._thread.join()
         self._look(at_once=True, last=True)
+        if self._nvml is not None:
+            self._nvml.close()
 
     def loaded(self) -> None:
         """Say that the model is loaded now: from here on its runner stays, unless it is replaced.
@@ -107,22 +119,32 @@ class RunnerMemory:
         self._look(at_once=True)
         with self._lock:
             self._loaded = frozenset(self._runners)
-            self._former = frozenset(self._host) - {r.pid for r in self._runners}
+            self._former = frozenset(self._seen) - {r.pid for r in self._runners}
+            if self._former and self._devices is not None:
+                self._devices.begin_again()
+
+    def states(self) -> tuple[DeviceState, ...]:
+        """Return what each device did since the last call, or since entering; () without NVML."""
+        with self._lock:
+            self._read_states()
+            found = tuple(merged(readings) for readings in self._readings.values())
+            self._readings = {}
+            return found
 
     def peak(self) -> MemoryPeak:
         """Return the peak so far."""
         with self._lock:
             # One model has one runner. Two of one file mean a reload; their peaks never add up.
-            own = self._host.keys() - self._former
+            own = self._seen - self._former
             came = self._others.keys() - self._at_start
-            pid = max(own, key=lambda p: self._host[p][0], default=None)
+            pid = max(own & self._host.keys(), key=lambda p: self._host[p][0], default=None)
             resident, how = (None, self._reason()) if pid is None else self._host[pid]
             return MemoryPeak(
                 resident_bytes=resident,
                 resident_how=how,
                 pss_bytes=self._pss.get(pid) if pid is not None else None,
-                devices=self._devices.peaks(),
-                devices_how=self._devices_how,
+                devices=self._devices.peaks(own) if self._devices else (),
+                devices_how=self._devices.how if self._devices else "nothing was watched",
                 pids=tuple(sorted(own)),
                 strangers=tuple(sorted({self._others[c] for c in came})),
                 replaced=self._replaced,
@@ -141,31 +163,51 @@ class RunnerMemory:
 
     def _look(self, *, at_once: bool = False, last: bool = False) -> None:
         with self._lock:
-            self._find_runners(now=time.monotonic(), at_once=at_once)
-            self._devices.sample([r.pid for r in self._runners])
+            now = time.monotonic()
+            self._find_runners(now=now, at_once=at_once)
+            if self._devices is not None:
+                self._devices.sample()
+            if now - self._state_at >= _STATE_S:
+                self._read_states()
             for runner in self._runners:
                 self._read(runner, last=last)
 
-    def _find_runners(self, *, now: float, at_once: bool) -> None:
-        import psutil
+    def _read_states(self) -> None:
+        self._state_at = time.monotonic()
+        if self._nvml is not None:
+            for state in self._nvml.states(self._seen):
+                self._readings.setdefault(state.index, []).append(state)
 
+    def _find_runners(self, *, now: float, at_once: bool) -> None:
         if self._server_pid is None or not (at_once or now - self._looked_at >= _LOOK_AGAIN_S):
             return
         self._looked_at = now
-        try:
-            children = psutil.Process(self._server_pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            self._problem = f"there is no process {self._server_pid} here: is the server elsewhere?"
-            self._runners = []
-            return
-        except psutil.AccessDenied:
-            self._problem = f"no right to see the children of process {self._server_pid}"
-            return
+        children = self._children(self._server_pid, thorough=at_once)
         files = {child: self._model_file_of(child) for child in children}
         self._runners = [c for c, file in files.items() if file and self._is_ours(file)]
+        self._seen |= {r.pid for r in self._runners}
         self._others |= {c: file for c, file in files.items() if file and not self._is_ours(file)}
         if self._loaded is not None:
             self._replaced |= not self._loaded.issuperset(self._runners)
+
+    def _children(self, server_pid: int, *, thorough: bool) -> "list[psutil.Process]":
+        import psutil
+
+        try:
+            server = psutil.Process(server_pid)
+            if thorough or (pids := descendants(server_pid)) is None:
+                return server.children(recursive=True)
+        except psutil.NoSuchProcess:
+            self._problem = f"there is no process {server_pid} here: is the server elsewhere?"
+            return []
+        except psutil.AccessDenied:
+            self._problem = f"no right to see the children of process {server_pid}"
+            return []
+        found = []
+        for pid in pids:
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+        return found
 
     def _is_ours(self, file: str) -> bool:
         return self._model_file is None or file == self._model_file

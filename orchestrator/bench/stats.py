@@ -1,5 +1,9 @@
-"""Robust statistics of few samples: what was seen, how much it scatters, how sure the median is."""
+"""Robust statistics of few samples: what was seen, how much it scatters, how sure the median is.
 
+Pure.
+"""
+
+import math
 import random
 import statistics
 from collections.abc import Iterable, Sequence
@@ -12,6 +16,7 @@ _DRAWS = 2000
 _SEED = 20_231_128  # fixed: the same samples always give the same interval
 _CONFIDENCE = 0.95
 _MIN_FOR_INTERVAL = 3
+_BEYOND = 10  # samples beyond a percentile that make it more than the luck of the largest few
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +70,19 @@ def summarize(
         rejected=rejected,
         unit=unit,
     )
+
+
+def percentile(values: Sequence[float], p: float) -> float | None:
+    """Return the value that a share `p` of the values does not exceed (nearest rank).
+
+    None with less than 10 / (1 - p) values: 100 for the 90th percentile, 1000 for the 99th.
+    Raises ValueError: p is not within 0 and 1.
+    """
+    if not 0 < p < 1:
+        raise ValueError(f"{p!r} is no share between 0 and 1")
+    if round(len(values) * (1 - p), 9) < _BEYOND:
+        return None
+    return sorted(values)[math.ceil(round(len(values) * p, 9)) - 1]
 
 
 def _interval(rounds: Sequence[tuple[float, ...]], draws: int) -> tuple[float, float]:

@@ -13,6 +13,8 @@ class Promise:
 
     `resident_bytes` is host memory of the runner; `devices` device index -> bytes; `placement` any
     word that the measurement uses too ("cpu", "gpu"); rates in tokens/s. `min_tps` 0: no floor.
+    `parts` are the engine's buffers by name, in bytes; `settings` context, slots and cache type in
+    words.
     """
 
     resident_bytes: int | None = None
@@ -20,6 +22,8 @@ class Promise:
     placement: str | None = None
     decode_tps: float | None = None
     min_tps: float = 0.0
+    parts: tuple[tuple[str, int], ...] = ()
+    settings: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +31,7 @@ class Measured:
     """What was measured. None: it could not be, and the text beside it says why.
 
     `noisy`: the rate was not taken on a quiet box. `disturbed`: who else used the server meanwhile.
+    `failed_at`: after samples were taken the model failed at that, and how.
     """
 
     resident_bytes: int | None = None
@@ -37,6 +42,10 @@ class Measured:
     decode_tps: float | None = None
     noisy: bool = False
     disturbed: str | None = None
+    parts: tuple[tuple[str, int | None], ...] = ()
+    parts_how: str = ""
+    settings: str | None = None
+    failed_at: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +88,11 @@ def judge(promise: Promise, measured: Measured, tolerances: Tolerances | None = 
     """
     memory = _memory_checks(promise, measured, tolerances or Tolerances())
     speed = _speed_check(promise, measured)
-    checks = [*memory, *_placement_checks(promise, measured), speed]
+    parts = _part_checks(promise, measured, tolerances or Tolerances())
+    settings = _settings_checks(promise, measured)
+    checks = [*memory, *parts, *_placement_checks(promise, measured), *settings, speed]
+    if measured.failed_at is not None:
+        checks.append(_failed(*measured.failed_at))
     if measured.disturbed is not None:
         checks.append(_inconclusive(measured.disturbed))
     decisive: list[Outcome] = [c.outcome for c in checks if not _is_noise(c)]
@@ -131,6 +144,33 @@ def _memory_check(
     )
 
 
+def _part_checks(promise: Promise, measured: Measured, allowed: Tolerances) -> list[Check]:
+    """Grade the buffers that the engine names; a log that does not name them proves nothing."""
+    found = dict(measured.parts)
+    return [
+        _memory_check(name, estimated, size, measured.parts_how, allowed)
+        for name, estimated in promise.parts
+        if (size := found.get(name))
+    ]
+
+
+def _settings_checks(promise: Promise, measured: Measured) -> list[Check]:
+    """Warn where the engine runs with other settings than the estimate: another thing is graded."""
+    if promise.settings is None or measured.settings is None:
+        return []
+    same = promise.settings == measured.settings
+    return [
+        Check(
+            name="settings in effect",
+            estimated=promise.settings,
+            measured=measured.settings,
+            error=None,
+            outcome="passed" if same else "warned",
+            detail="" if same else f"{measured.settings}, not {promise.settings}",
+        )
+    ]
+
+
 def _placement_checks(promise: Promise, measured: Measured) -> list[Check]:
     if promise.placement is None:
         return []
@@ -173,6 +213,10 @@ _NOISE = "unverified (noise)"
 
 def _is_noise(check: Check) -> bool:
     return check.outcome == "unverified" and check.detail == _NOISE
+
+
+def _failed(at: str, how: str) -> Check:
+    return Check(name=at, estimated=None, measured=None, error=None, outcome="failed", detail=how)
 
 
 def _inconclusive(who: str) -> Check:

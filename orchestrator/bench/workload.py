@@ -4,13 +4,18 @@ A server keeps the KV cache of earlier prompts and answers a prompt that it has 
 faster, while it still counts all its tokens. So every prompt starts with another token.
 """
 
+import math
 import random
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Self
 
 from orchestrator.bench.calibration import Calibration
 from orchestrator.errors import InvalidInput
+
+# Prompts of a tokenizer that could not be calibrated may come out longer than asked for.
+_INEXACT_MARGIN = 1.25
+DEEP_FACTOR = 2.0
+"""Prefill slows down with what is in the cache already: by so much on a CPU at 8,000 tokens."""
 
 
 class Prompts:
@@ -38,40 +43,28 @@ class Prompts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Effort:
-    """How much a measurement may take: `samples` wanted, seconds that the sizing aims at.
+class Cell:
+    """One shape of request and how many samples of it are wanted."""
 
-    `smallest` is the shortest (prompt, generated) shape, used even where it exceeds the budget.
-    `reruns` is how many rounds may be added for noisy and rejected samples.
-    """
+    prompt_tokens: int
+    generate_tokens: int
+    samples: int
+    request_s: float = 0.0
 
-    budget_s: float
-    min_samples: int
-    max_samples: int
-    smallest: tuple[int, int]
-    reruns: int = 0
-
-
-EFFORTS: Mapping[str, Effort] = {
-    # What `deploy auto` does after every load: below a minute even on two slow cores.
-    "validate": Effort(budget_s=45, min_samples=3, max_samples=5, smallest=(32, 16)),
-    "quick": Effort(budget_s=120, min_samples=5, max_samples=5, smallest=(64, 64), reruns=5),
-    "default": Effort(budget_s=600, min_samples=10, max_samples=10, smallest=(64, 64), reruns=10),
-}
-
-# (prompt, generated) tokens, rising. 16 generated tokens are the fewest that give a rate at all:
-# the first one belongs to prefill, and a rate over 15 intervals still resolves 1 %.
-_SHAPES = ((32, 16), (32, 32), (64, 64), (128, 64), (256, 64), (512, 128))
-_REQUEST_OVERHEAD_S = 0.05
-# Prompts of a tokenizer that could not be calibrated may come out longer than asked for.
-_INEXACT_MARGIN = 1.25
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Prompt and generated tokens."""
+        return self.prompt_tokens, self.generate_tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """One shape of request, repeated: `warmups` discarded, then `samples` that should count.
+    """The main shape of request, repeated: `warmups` discarded, then `samples` that should count.
 
-    `request_s` is how long one request should take, in seconds.
+    `beside` are other shapes, in the same rounds; `fill` is one request that fills the context, if
+    it takes at most `fill_limit_s` by what was seen until then.
+    `left_out` says what the budget or the context left no room for. `request_s` is how long one
+    request of the main shape should take, in seconds.
     """
 
     prompt_tokens: int
@@ -81,79 +74,64 @@ class Workload:
     reruns: int = 0
     request_s: float = 0.0
     calibration: Calibration
+    beside: tuple[Cell, ...] = ()
+    fill: Cell | None = None
+    fill_limit_s: float = math.inf
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> Cell:
+        """The main shape."""
+        return Cell(
+            prompt_tokens=self.prompt_tokens,
+            generate_tokens=self.generate_tokens,
+            samples=self.samples,
+            request_s=self.request_s,
+        )
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All shapes of the rounds, the main one first."""
+        return (self.main, *self.beside)
 
     @property
     def expected_s(self) -> float:
-        """Seconds that the whole should take."""
+        """Seconds that the samples of the main shape should take."""
         return self.request_s * (self.warmups + self.samples)
 
+    @property
+    def total_s(self) -> float:
+        """Seconds that everything in this plan should take."""
+        beside = sum(c.request_s * (self.warmups + c.samples) for c in self.beside)
+        return self.expected_s + beside + self.fill_s
+
+    @property
+    def fill_s(self) -> float:
+        """Seconds that filling the context should take; 0: it is not expected to be done."""
+        wanted_s = self.fill.request_s if self.fill else 0.0
+        return wanted_s if wanted_s <= self.fill_limit_s else 0.0
+
     def check(self, num_ctx: int) -> None:
-        """Raise InvalidInput if prompt and answer do not fit in `num_ctx` tokens: the server
+        """Raise InvalidInput if a prompt and its answer do not fit in `num_ctx` tokens: the server
         would cut the prompt silently, and the numbers would belong to another one.
         """
-        margin = 1.0 if self.calibration.exact else _INEXACT_MARGIN
-        needed = int(self.prompt_tokens * margin) + self.generate_tokens
-        if needed > num_ctx:
-            raise InvalidInput(
-                f"a prompt of {self.prompt_tokens} and {self.generate_tokens} generated tokens"
-                f" do not fit in a context of {num_ctx}",
-                hint=f"measure with a context of at least {needed}",
-            )
+        for cell in self.cells:
+            if (needed := self.room(cell)) > num_ctx:
+                raise InvalidInput(
+                    f"a prompt of {cell.prompt_tokens} and {cell.generate_tokens} generated tokens"
+                    f" do not fit in a context of {num_ctx}",
+                    hint=f"measure with a context of at least {needed}",
+                )
 
-    @classmethod
-    def sized(
-        cls,
-        *,
-        prefill_tps: float,
-        decode_tps: float,
-        num_ctx: int,
-        calibration: Calibration,
-        effort: Effort = EFFORTS["validate"],
-        budget_s: float | None = None,
-    ) -> Self:
-        """Return the largest shape whose warm-up and fewest samples take at most the budget, with
-        as many samples as the rest of it allows. Rates in tokens/s, as known before measuring.
+    @property
+    def margin(self) -> float:
+        """How much longer than asked for a prompt may come out."""
+        return 1.0 if self.calibration.exact else _INEXACT_MARGIN
 
-        Raises InvalidInput: not even the smallest shape fits the context; a rate is not positive.
-        """
-        if min(prefill_tps, decode_tps) <= 0:
-            raise InvalidInput(f"rates must be positive, not {prefill_tps} and {decode_tps}")
-        budget = effort.budget_s if budget_s is None else budget_s
-        plans = [
-            cls(
-                prompt_tokens=pp,
-                generate_tokens=tg,
-                samples=effort.min_samples,
-                reruns=effort.reruns,
-                request_s=pp / prefill_tps + tg / decode_tps + _REQUEST_OVERHEAD_S,
-                calibration=calibration,
-            )
-            for pp, tg in _SHAPES
-            if pp >= effort.smallest[0] and tg >= effort.smallest[1]
-        ]
-        best = _largest(plans, num_ctx, budget)
-        best.check(num_ctx)
-        affordable = int(budget / best.request_s) - best.warmups
-        return best.repeated(max(effort.min_samples, min(effort.max_samples, affordable)))
+    def room(self, cell: Cell) -> int:
+        """Return the tokens of context that a shape needs."""
+        return int(cell.prompt_tokens * self.margin) + cell.generate_tokens
 
     def repeated(self, samples: int) -> Self:
         """Return the same shape with another number of samples."""
         return replace(self, samples=samples)
-
-
-_W = TypeVar("_W", bound=Workload)
-
-
-def _largest(plans: Sequence[_W], num_ctx: int, budget_s: float) -> _W:
-    """Return the last of rising plans that fits context and budget, else the first."""
-    first, *larger = plans
-    best = first
-    for plan in larger:
-        try:
-            plan.check(num_ctx)
-        except InvalidInput:
-            break
-        if plan.expected_s > budget_s:
-            break
-        best = plan
-    return best

@@ -10,7 +10,7 @@ import click
 from orchestrator import log
 from orchestrator.errors import InvalidInput, ProfileInvalid
 from orchestrator.profile import Profile, parse
-from orchestrator.units import parse_memory
+from orchestrator.units import parse_duration, parse_memory
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MOST_BYTES = 16 * 2**20
@@ -21,6 +21,16 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> in
     """Read a memory size: 2.5GiB, 512MiB, 24GB."""
     try:
         return None if value is None else parse_memory(value)
+    except ValueError as e:
+        raise click.BadParameter(str(e)) from e
+
+
+def duration_option(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> float | None:
+    """Read a duration in seconds: 90s, 5m, 1h."""
+    try:
+        return None if value is None else parse_duration(value)
     except ValueError as e:
         raise click.BadParameter(str(e)) from e
 

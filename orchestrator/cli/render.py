@@ -109,7 +109,22 @@ def memory_and_speed(document: Mapping[str, Any]) -> list[str]:
             f"speed     about {likely:.1f} tokens/s decode ({low:.1f} to {high:.1f}); "
             f"basis: {speed['basis']}"
         )
+    if seen := document["calibrated"]:
+        lines.append(f"measured  {_calibrated(seen)}")
     return lines
+
+
+def _calibrated(seen: Mapping[str, Any]) -> str:
+    """Return what the estimate would be by what was measured, and by which runs."""
+    figures = []
+    if memory := seen["memory"]:
+        resident = memory["resident_bytes"]
+        of_it = "" if resident is None else f" (resident {gib(resident)})"
+        figures.append(f"memory {gib(memory['total_bytes'])}{of_it}")
+    if seen["decode_tps"]:
+        low, likely, high = seen["decode_tps"]
+        figures.append(f"about {likely:.1f} tokens/s decode ({low:.1f} to {high:.1f})")
+    return f"{', '.join(figures) or 'nothing to go by'}; basis: {seen['basis']}"
 
 
 def estimate(document: Mapping[str, Any]) -> str:
@@ -200,34 +215,3 @@ def _error(document: Mapping[str, Any], name: str) -> str:
 def _notes(document: Mapping[str, Any]) -> str:
     notes = [f"{c['name']}: {c['detail']}" for c in document["verdict"]["checks"] if c["detail"]]
     return f" ({'; '.join(notes)})" if notes else ""
-
-
-def bench(document: Mapping[str, Any]) -> str:
-    """Return the table of a measurement."""
-    rows = []
-    for name, m in document["metrics"].items():
-        if m:
-            interval = "-"  # one value has none
-            if m["ci_low"] is not None:
-                interval = f"[{m['ci_low']:.2f}, {m['ci_high']:.2f}]"
-            extremes = f"{m['min']:.2f}..{m['max']:.2f}"
-            rows.append(
-                [name, f"{m['median']:.2f}", f"{m['spread']:.2f}", interval, extremes, m["n"]]
-            )
-    prompt, memory, noise = document["prompt"], document["memory"], document["noise"]
-    lines = [
-        f"model     {document['model']}  {document['quantization']}  | Ollama "
-        f"{document['server_version']} | {document['machine']['name']}",
-        f"samples   prompt {prompt['tokens']} tokens{'' if prompt['exact'] else ' (about)'}, "
-        f"generated {document['generate_tokens']}; rejected {sum(document['rejected'].values())}; "
-        f"noisy {noise['noisy_samples']}; seed {prompt['seed']}",
-        "",
-        table(rows, ("metric", "median", "spread", "95 % CI", "min..max", "n")),
-        "",
-    ]
-    resident = memory["resident_bytes"]
-    shown = gib(resident) if resident else "not measured"
-    lines.append(f"memory    {shown} ({memory['resident_how']})")
-    if verdict := document["verdict"]:
-        lines.append(f"verdict   {verdict['outcome']}{_notes(document)}")
-    return "\n".join(lines)

@@ -12,8 +12,9 @@ import click
 from orchestrator.units import duration, gb
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
 
 _EVERY_S = 4.0
 
@@ -96,7 +97,7 @@ class Screen:
     def advance(self, label: str, done: int, total: int | None) -> None:
         """See Progress.advance."""
         if label not in self._tasks:
-            self._tasks[label] = self._bars.add_task(label, total=total)
+            self._tasks[label] = self._bars.add_task(label, total=total, of_bytes=True)
         self._bars.update(self._tasks[label], completed=done, total=total)
 
     @contextmanager
@@ -125,6 +126,7 @@ def progress() -> Iterator[Plain | Screen]:
         BarColumn,
         DownloadColumn,
         Progress,
+        ProgressColumn,
         SpinnerColumn,
         TextColumn,
         TimeElapsedColumn,
@@ -132,13 +134,23 @@ def progress() -> Iterator[Plain | Screen]:
         TransferSpeedColumn,
     )
 
+    class OfBytes(ProgressColumn):
+        """A column that only downloads have."""
+
+        def __init__(self, column: ProgressColumn) -> None:
+            super().__init__()
+            self._column = column
+
+        def render(self, task: "Task") -> "RenderableType":
+            return self._column(task) if task.fields.get("of_bytes") else ""
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        OfBytes(BarColumn(bar_width=24)),
+        OfBytes(DownloadColumn()),
+        OfBytes(TransferSpeedColumn()),
+        OfBytes(TimeRemainingColumn()),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:

@@ -12,6 +12,11 @@ from orchestrator.units import KIB
 _CONTEXT = ("--ctx-size", "-c")
 _PARALLEL = ("--parallel", "-np")
 _GPU_LAYERS = ("--n-gpu-layers", "-ngl")
+_THREADS = ("--threads", "-t")
+_CACHE_TYPE = ("--kv-cache-type", "--cache-type-k", "-ctk")
+_FLASH = ("--flash-attn", "-fa")
+# `llama-server` decides on "auto"; the flag alone, as `ollama runner` has it, means on.
+_SWITCH = {"on": True, "1": True, "true": True, "off": False, "0": False, "false": False}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +24,8 @@ class Runner:
     """A process that holds a model. Sizes in bytes; `blob` is its model file's digest.
 
     `context_total` counts the tokens of all its `parallel` slots together, `gpu_layers` the layers
-    that it was told to put on a GPU. None: its command line does not say, and it chose itself.
+    that it was told to put on a GPU, `kv_cache_type` the type of the keys. None: its command line
+    does not say, and it chose itself.
     """
 
     pid: int
@@ -29,6 +35,9 @@ class Runner:
     context_total: int | None = None
     parallel: int | None = None
     gpu_layers: int | None = None
+    threads: int | None = None
+    kv_cache_type: str | None = None
+    flash_attention: bool | None = None
 
     @property
     def blob(self) -> str | None:
@@ -61,6 +70,9 @@ def runners_of(server: int, proc: Path = PROC) -> tuple[Runner, ...]:
                     context_total=_number(arguments, _CONTEXT),
                     parallel=_number(arguments, _PARALLEL),
                     gpu_layers=_number(arguments, _GPU_LAYERS),
+                    threads=_number(arguments, _THREADS),
+                    kv_cache_type=_value(arguments, _CACHE_TYPE),
+                    flash_attention=_switched(arguments, _FLASH),
                 )
             )
     return tuple(found)
@@ -102,6 +114,14 @@ def _number(arguments: Sequence[str], flags: Sequence[str]) -> int | None:
     text = _value(arguments, flags) or ""
     # Anybody may start a program under that name: int() refuses thousands of digits.
     return int(text) if text.isdecimal() and len(text) < 20 else None
+
+
+def _switched(arguments: Sequence[str], flags: Sequence[str]) -> bool | None:
+    """Return whether a flag turns something on; None: it is not there, or leaves that open."""
+    if not any(argument.partition("=")[0] in flags for argument in arguments):
+        return None
+    value = (_value(arguments, flags) or "-").lower()
+    return True if value.startswith("-") and value != "-1" else _SWITCH.get(value)
 
 
 def _bytes(text: str | None) -> int | None:

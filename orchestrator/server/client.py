@@ -1,6 +1,8 @@
 """One Ollama server: short reads over the wire, everything else through the ollama client."""
 
 import contextlib
+import functools
+import ssl
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -15,15 +17,14 @@ from orchestrator.errors import (
 )
 from orchestrator.machine import LoadedModel
 from orchestrator.server import failures, wire
+from orchestrator.server.hangup import Hangup
 from orchestrator.server.shown import Claim, Installed, Shown
 from orchestrator.server.silence import Silence
-from orchestrator.server.stream import Done, LoadTiming, Piece, PullStep
+from orchestrator.server.stream import LoadTiming, Piece, PullStep, seconds
 
 if TYPE_CHECKING:
-    import httpx
     import ollama
 
-_NANO = 1e-9
 _LONGEST_VERSION = 64
 _VERSION_S = 4.0  # answered from memory, even while a model loads
 _QUICK_S = 10.0
@@ -159,7 +160,7 @@ class Server:
         silence = Silence()
         self.version()  # a server that hangs is found out here: below it would have an hour
         try:
-            with self._mapped(), self._client(_HASHING_S, silence.take) as client, silence:
+            with self._mapped(), self._client(_HASHING_S, response=silence.take) as client, silence:
                 silence.allow(silence_s)
                 for step in client.pull(name, insecure=insecure, stream=True):
                     silence.allow(None)
@@ -237,7 +238,7 @@ class Server:
                 model=name, prompt="", options=options or {}, keep_alive=keep_alive
             )
         wall_s = time.perf_counter() - started
-        return LoadTiming(wall_s=wall_s, load_s=_seconds(answer.load_duration))
+        return LoadTiming(wall_s=wall_s, load_s=seconds(answer.load_duration))
 
     def unload(self, name: str, *, timeout_s: float = 60) -> None:
         """Take a model out of memory and wait until the server no longer lists it."""
@@ -258,11 +259,15 @@ class Server:
         raw: bool = True,
         keep_alive: float | str | None = None,
         timeout_s: float = 600,
+        hangup: Hangup | None = None,
     ) -> Iterator[Piece]:
         """Yield the chunks of one generation. Ends without a `done` piece when the server's guard
         against repetition stops it: then there is no result.
+
+        `hangup` can end it from another thread; to the reader that is ServerUnreachable.
         """
-        with self._loading(model), self._client(timeout_s) as client:
+        hooks = {} if hangup is None else {"request": hangup.follow}
+        with self._loading(model), self._client(timeout_s, **hooks) as client:
             chunks = client.generate(
                 model=model,
                 prompt=prompt,
@@ -272,27 +277,51 @@ class Server:
                 keep_alive=keep_alive,
             )
             for chunk in chunks:
-                yield Piece(
-                    at_s=time.perf_counter(),
-                    text=chunk.response or "",
-                    thinking=chunk.thinking or "",
-                    done=_done(chunk) if chunk.done else None,
-                )
+                yield Piece.arrived(chunk, chunk.response, chunk.thinking)
+
+    def chat(
+        self,
+        model: str,
+        text: str,
+        *,
+        options: Mapping[str, object],
+        think: bool | None = None,
+        keep_alive: float | str | None = None,
+        timeout_s: float = 600,
+    ) -> Iterator[Piece]:
+        """Yield the chunks of the answer to one message, through the model's own template.
+
+        `think` None leaves the parameter out, which servers before 0.9 do not have; True is refused
+        for a model that does not think (ServerRefused).
+        """
+        with self._loading(model), self._client(timeout_s) as client:
+            chunks = client.chat(
+                model=model,
+                messages=[{"role": "user", "content": text}],
+                think=think,
+                stream=True,
+                options=options,
+                keep_alive=keep_alive,
+            )
+            for chunk in chunks:
+                yield Piece.arrived(chunk, chunk.message.content, chunk.message.thinking)
 
     def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         return wire.request(self.host, "GET", path, timeout_s=_QUICK_S)
 
     @contextlib.contextmanager
-    def _client(
-        self, read_s: float, *heard: "Callable[[httpx.Response], None]"
-    ) -> Iterator["ollama.Client"]:
+    def _client(self, read_s: float, **hooks: Callable[[Any], None]) -> Iterator["ollama.Client"]:
+        """Yield a client; a hook "request" or "response" is called with each of these."""
         import httpx
         import ollama
 
-        limits = httpx.Timeout(read_s, connect=_CONNECT_S)
         # A proxy of the environment must never stand between us and a server that we were given.
         client = ollama.Client(
-            self.host, trust_env=False, timeout=limits, event_hooks={"response": list(heard)}
+            self.host,
+            trust_env=False,
+            verify=_certificates(),
+            timeout=httpx.Timeout(read_s, connect=_CONNECT_S),
+            event_hooks={kind: [hook] for kind, hook in hooks.items()},
         )
         try:
             yield client
@@ -330,7 +359,19 @@ class Server:
             with self._mapped():
                 yield
         except ServerRefused as e:
-            raise failures.load_failure(name, e.what) from e
+            failure = failures.load_failure(name, e.what)
+            failure.details |= e.details
+            raise failure from e
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Return what every client checks a server with. To read the authorities takes 17 ms, which
+    would count as time to first token if each request did it anew.
+    """
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _chunks(path: Path, progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -340,19 +381,3 @@ def _chunks(path: Path, progress: Callable[[int], None]) -> Iterator[bytes]:
             sent += len(chunk)
             yield chunk
             progress(sent)
-
-
-def _seconds(nanoseconds: int | None) -> float | None:
-    return None if nanoseconds is None else nanoseconds * _NANO
-
-
-def _done(chunk: "ollama.GenerateResponse") -> Done:
-    return Done(
-        reason=chunk.done_reason or "",
-        prompt_eval_count=chunk.prompt_eval_count,
-        prompt_eval_s=_seconds(chunk.prompt_eval_duration),
-        eval_count=chunk.eval_count,
-        eval_s=_seconds(chunk.eval_duration),
-        load_s=_seconds(chunk.load_duration),
-        total_s=_seconds(chunk.total_duration),
-    )

@@ -46,7 +46,8 @@ class Claim:
 class Shown:
     """The true header, as the server read it; `blob` is the digest of the weights' file.
 
-    `blob_path` is where the server has that file, on its own machine.
+    `blob_path` is where the server has that file, on its own machine. `capabilities` are what the
+    server says the model can do ("completion", "tools", "thinking"…); None: too old to say.
     """
 
     architecture: Architecture
@@ -55,6 +56,7 @@ class Shown:
     parameters_total: int
     blob: str | None
     blob_path: str | None = None
+    capabilities: frozenset[str] | None = None
 
     @classmethod
     def from_json(cls, answer: dict[str, Any]) -> Self:
@@ -65,6 +67,7 @@ class Shown:
         ]
         shape = architecture(answer.get("model_info") or {}, tensors)
         blob = _FROM.search(answer.get("modelfile") or "")
+        can = answer.get("capabilities")
         return cls(
             architecture=shape,
             weights=weights(tensors, shape.block_count),
@@ -72,4 +75,5 @@ class Shown:
             parameters_total=parameters(tensors),
             blob=f"sha256:{blob[2]}" if blob else None,
             blob_path=blob[1].strip() if blob else None,
+            capabilities=None if can is None else frozenset(map(str, can)),
         )

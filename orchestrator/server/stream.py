@@ -1,6 +1,18 @@
 """What a streaming answer of the server is made of."""
 
+import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import ollama
+
+_NANO = 1e-9
+
+
+def seconds(nanoseconds: int | None) -> float | None:
+    """Return one of the server's durations in seconds; None: an old version does not tell it."""
+    return None if nanoseconds is None else nanoseconds * _NANO
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +30,19 @@ class Done:
     load_s: float | None
     total_s: float | None
 
+    @classmethod
+    def of(cls, chunk: "ollama.GenerateResponse | ollama.ChatResponse") -> Self:
+        """Read the last chunk of an answer."""
+        return cls(
+            reason=chunk.done_reason or "",
+            prompt_eval_count=chunk.prompt_eval_count,
+            prompt_eval_s=seconds(chunk.prompt_eval_duration),
+            eval_count=chunk.eval_count,
+            eval_s=seconds(chunk.eval_duration),
+            load_s=seconds(chunk.load_duration),
+            total_s=seconds(chunk.total_duration),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
@@ -27,6 +52,21 @@ class Piece:
     text: str
     thinking: str
     done: Done | None
+
+    @classmethod
+    def arrived(
+        cls,
+        chunk: "ollama.GenerateResponse | ollama.ChatResponse",
+        text: str | None,
+        thinking: str | None,
+    ) -> Self:
+        """Return a chunk that comes in at this moment."""
+        return cls(
+            at_s=time.perf_counter(),
+            text=text or "",
+            thinking=thinking or "",
+            done=Done.of(chunk) if chunk.done else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

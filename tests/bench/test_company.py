@@ -16,6 +16,7 @@ from orchestrator.bench.verdict import Tolerances
 from orchestrator.errors import RunnerDied
 from orchestrator.estimate import estimate
 from orchestrator.fit import target_of
+from orchestrator.home import Home
 from orchestrator.measure import candidate_of
 from orchestrator.placement import Load, everywhere
 from orchestrator.proof import Proof, Subject, prove
@@ -78,7 +79,8 @@ def subject(server: RealServer, tiny_models: dict[str, TinyModel]) -> Subject:
 
 
 def _prove(server: RealServer, subject: Subject, act: Callable[[], object]) -> Proof:
-    return prove(Server(server.url), subject, Meddling(act))
+    home = Home.of({"DEPLOY_HOME": str(server.models.parent / "deploy")})
+    return prove(Server(server.url), subject, Meddling(act), home)
 
 
 def _said(proof: Proof) -> list[str]:

@@ -1,43 +1,47 @@
-"""Device memory: the rules by scripted devices, the binding by the real one over a stub."""
+"""The rules by which what devices show becomes a peak; the driver itself is in test_nvml.py."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Collection, Mapping
 
 import pytest
 
-from orchestrator.bench.devices import DevicePeak, Devices
+from orchestrator.bench.device_state import DeviceState
+from orchestrator.bench.devices import DevicePeak, Devices, Look
 from orchestrator.units import GIB
-from tests.real import nvml
 
 Used = dict[int, int | None]
 _RUNNER, _OTHER, _THIRD = 100, 7, 8
 
 
 class Scripted:
-    """A device that shows one step after the other, the last one for ever."""
-
-    index = 0
+    """A device that shows one step after the other."""
 
     def __init__(self, steps: list[tuple[Used, int | None]]) -> None:
         self._steps = steps
-        self._at = 0
+        self.at = 0
+        self.why: str | None = None
 
-    def used_by_pid(self) -> Used:
-        step = self._steps[min(self._at, len(self._steps) - 1)][0]
-        self._at += 1
-        return step
+    def memory(self) -> Mapping[int, Look]:
+        used, free = self._steps[self.at]
+        return {0: Look(free_bytes=free, used_by_pid=used)}
 
-    def free_bytes(self) -> int | None:
-        return self._steps[min(self._at, len(self._steps) - 1)][1]
+    def states(self, runners: Collection[int]) -> tuple[DeviceState, ...]:
+        del runners
+        return ()
+
+    def close(self) -> None:
+        pass
+
+
+def _watched(steps: list[tuple[Used, int | None]]) -> tuple[Devices, Scripted]:
+    scripted = Scripted(steps)
+    devices = Devices(scripted)
+    for scripted.at in range(1, len(steps)):
+        devices.sample()
+    return devices, scripted
 
 
 def _peak(steps: list[tuple[Used, int | None]], pids: tuple[int, ...] = (_RUNNER,)) -> DevicePeak:
-    devices = Devices([Scripted(steps)])
-    for _ in steps[1:]:
-        devices.sample(pids)
-    (peak,) = devices.peaks()
+    (peak,) = _watched(steps)[0].peaks(pids)
     return peak
 
 
@@ -71,7 +75,12 @@ def _peak(steps: list[tuple[Used, int | None]], pids: tuple[int, ...] = (_RUNNER
         pytest.param(
             [({_OTHER: None}, 20), ({4242: None}, 19)], None, "came or went", id="somebody-went"
         ),
-        pytest.param([({}, None), ({}, None)], None, "no memory", id="unified-memory"),
+        pytest.param(
+            [({_OTHER: 3}, 21), ({_OTHER: 3, _RUNNER: None}, 16)],
+            5,
+            "drop",
+            id="a-runner-whose-bytes-are-not-told-is-no-stranger",
+        ),
     ],
 )
 def test_peaks(steps: list[tuple[Used, int | None]], expected: int | None, how: str) -> None:
@@ -89,35 +98,44 @@ def test_peaks(steps: list[tuple[Used, int | None]], expected: int | None, how: 
     assert how in peak.how
 
 
-def test_runners_of_one_model_add_up_on_a_device() -> None:
-    assert _peak([({}, 24), ({_RUNNER: 5, 101: 2}, 17)], (_RUNNER, 101)).bytes == 7
+def test_two_runners_of_one_model_mean_a_reload_and_never_add_up() -> None:
+    assert _peak([({}, 24), ({_RUNNER: 5}, 19), ({101: 7}, 17)], (_RUNNER, 101)).bytes == 7
 
 
-_OPEN = """
-import json
-from orchestrator.bench.devices import open_nvml
-devices, why = open_nvml()
-print(json.dumps([[[d.index, d.free_bytes(), len(d.used_by_pid())] for d in devices], why]))
-"""
+def test_what_a_failed_load_took_does_not_count() -> None:
+    devices, scripted = _watched([({}, 24), ({}, 4), ({}, 19)])
+    devices.begin_again()
+    devices.sample()
+
+    assert [peak.bytes for peak in devices.peaks((_RUNNER,))] == [5]
+    assert scripted.at == 2
 
 
-@pytest.mark.parametrize(
-    ("box", "indexes", "why"),
-    [
-        ("rtx3090x2", [0, 1], None),
-        ("no_gpus", [], "no device"),
-        ("driver_not_loaded", [], "Driver"),
-        ("lost_after_handle", [1], None),
-    ],
-)
-def test_the_real_binding(tmp_path: Path, box: str, indexes: list[int], why: str | None) -> None:
-    environment = nvml.environment(nvml.build(tmp_path), box, tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", _OPEN], env=environment, capture_output=True, text=True, check=True
-    )
+def test_the_base_line_waits_until_the_memory_of_the_last_model_is_back() -> None:
+    class Settling(Scripted):
+        def memory(self) -> Mapping[int, Look]:
+            found = super().memory()
+            self.at = min(self.at + 1, 2)
+            return found
 
-    devices, reason = json.loads(done.stdout)
+    settling = Settling([({_OTHER: 9}, 15 * GIB), ({}, 20 * GIB), ({}, 24 * GIB), ({}, 19 * GIB)])
+    devices = Devices(settling)
+    settling.at = 3
+    devices.sample()
 
-    assert [index for index, _, _ in devices] == indexes
-    assert all(free > GIB for _, free, _ in devices)
-    assert (reason is None) if why is None else (why.lower() in reason.lower())
+    assert [peak.bytes for peak in devices.peaks((_RUNNER,))] == [5 * GIB]
+
+
+def test_a_device_without_memory_of_its_own_is_not_watched() -> None:
+    devices, _ = _watched([({}, None), ({}, None)])
+
+    assert devices.peaks(()) == ()
+    assert "no memory" in devices.how
+
+
+def test_a_driver_that_fell_silent_gives_no_peak_but_the_reason() -> None:
+    devices, scripted = _watched([({}, 24), ({_RUNNER: 5}, 19)])
+    scripted.why = "the driver did not answer within 3 s"
+
+    assert [(p.bytes, p.how) for p in devices.peaks((_RUNNER,))] == [(None, scripted.why)]
+    assert devices.how == scripted.why

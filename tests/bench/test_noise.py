@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.bench.noise import CpuReading, ForeignCpu, between
+from orchestrator.bench.noise import CpuReading, ForeignCpu, Span, between
 
 _BURN = "while True: pass"
 # Starts a child that burns, as a server starts its runner.
@@ -93,3 +93,37 @@ def test_time_of_a_runner_that_ended_is_still_the_servers() -> None:
 def test_a_server_that_is_not_here_is_unknown_not_idle() -> None:
     assert ForeignCpu(None).read().server_s is None
     assert ForeignCpu(2**22 + 1).read().server_s is None
+
+
+class Counted(ForeignCpu):
+    """Two processors of which somebody else keeps one busy; each reading is `step_s` later."""
+
+    def __init__(self, step_s: float) -> None:
+        super().__init__(None)
+        self._step_s, self._at_s = step_s, 0.0
+
+    def read(self) -> CpuReading:
+        self._at_s += self._step_s
+        at_s = self._at_s
+        return _reading(
+            at_s=at_s, total_s=2 * at_s, busy_s=at_s, steal_s=0.0, own_s=0.0, server_s=0.0
+        )
+
+
+def test_a_request_too_short_to_tell_is_told_with_those_before_it() -> None:
+    span = Span(Counted(0.05))
+    told = []
+    for _ in range(4):
+        span.begin()
+        told.append(span.end().foreign_cpu)
+
+    assert told[:2] == [None, None]
+    assert told[2:] == [pytest.approx(0.5)] * 2
+
+
+def test_a_request_that_is_long_enough_is_told_alone() -> None:
+    source = Counted(1.0)
+    span = Span(source)
+    span.begin()
+    source._at_s += 100  # noqa: SLF001 - a quiet pause that is not its own
+    assert span.end().foreign_cpu == pytest.approx(0.5)

@@ -6,21 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-import jsonschema
 import psutil
 import pytest
 
-from orchestrator import schema
 from orchestrator.bench.calibration import WORDS, Calibration
-from orchestrator.bench.noise import ForeignCpu
+from orchestrator.bench.measurement import Measurement
+from orchestrator.bench.noise import CpuReading, ForeignCpu
+from orchestrator.bench.pilot import prepare
 from orchestrator.bench.progress import Heartbeat, Progress
 from orchestrator.bench.request import Stopwatch, Target
-from orchestrator.bench.result import BenchResult
-from orchestrator.bench.run import Measurement, measure, prepare
+from orchestrator.bench.run import measure
 from orchestrator.bench.sample import grade
 from orchestrator.bench.sampler import RunnerMemory
-from orchestrator.bench.verdict import Measured, Promise, judge
-from orchestrator.bench.workload import Prompts, Workload
+from orchestrator.bench.workload import Cell, Prompts, Workload
 from orchestrator.errors import InvalidInput, ServerUnreachable
 from orchestrator.server import Done, Piece, Server
 from tests.real import tiny
@@ -64,35 +62,9 @@ def test_a_model_is_measured(
     assert {s.tokens for s in result.samples} == {plan.generate_tokens}
     assert psutil.Process(server.pid).children() == [runner]  # nothing was loaded anew
     assert memory.peak().pids == (runner.pid,)
-    document = _document(name, result, memory)
-    jsonschema.validate(document, schema.load("bench"))
-    for metric in ("decode_tps", "prefill_tps", "ttft_s"):
-        assert document["metrics"][metric]["n"] >= 1
-        assert document["metrics"][metric]["median"] > 0
-
-
-def _document(name: str, result: Measurement, memory: RunnerMemory) -> dict[str, Any]:
-    peak = memory.peak()
-    verdict = judge(
-        Promise(resident_bytes=peak.resident_bytes), Measured(resident_bytes=peak.resident_bytes)
-    )
-    return BenchResult(
-        model=name,
-        digest=None,
-        quantization="Q4_K_M",
-        server_version="0.9.3",
-        runtime="embedded",
-        machine_name="a box",
-        machine_digest="0",
-        started_at="2026-11-25T00:00:00Z",
-        options=OPTIONS,
-        parallel=1,
-        kv_cache_type="f16",
-        measurement=result,
-        loads_s=[1.0, 1.2],
-        memory=peak,
-        verdict=verdict,
-    ).to_json()
+    for metric in result.metrics().values():
+        assert metric is not None
+        assert metric.median > 0
 
 
 def test_a_prompt_sent_twice_is_found_in_the_cache_and_rejected(
@@ -330,3 +302,104 @@ def test_quiet_samples_are_used_where_there_are_enough(
     decode = found.metrics()["decode_tps"]
     assert decode is not None
     assert decode.n == used
+
+
+def _cell(prompt_tokens: int, samples: int = 3, request_s: float = 0.0) -> Cell:
+    return Cell(
+        prompt_tokens=prompt_tokens, generate_tokens=20, samples=samples, request_s=request_s
+    )
+
+
+def _shapes(result: Measurement, round_: int) -> list[int]:
+    return [s.want_prompt_tokens for s in result.samples if s.round == round_]
+
+
+def test_every_round_takes_each_shape_once_and_in_another_order() -> None:
+    plan = _plan(samples=12, beside=(_cell(16, 12), _cell(128, 12)))
+
+    result = _measure(Scripted(), plan=plan)
+
+    orders = [_shapes(result, round_) for round_ in range(-1, 12)]
+    assert all(sorted(order) == [16, 64, 128] for order in orders)
+    assert len({tuple(order) for order in orders}) > 2
+    assert [c["prompt_tokens"] for c in result.cells()] == [16, 64, 128]
+    assert [c["decode_tps"]["n"] for c in result.cells()] == [12, 12, 12]
+
+
+def test_the_main_figures_are_those_of_the_main_shape() -> None:
+    result = _measure(Scripted(), plan=_plan(beside=(_cell(16), _cell(128))))
+
+    prefill = result.metrics()["prefill_tps"]
+    assert prefill is not None
+    assert (prefill.n, prefill.median) == (3, 6400)
+
+
+def test_a_shape_beside_is_left_where_the_time_does_not_allow_it_and_the_main_one_goes_on() -> None:
+    plan = _plan(samples=5, beside=(_cell(128, 5, request_s=60),))
+
+    result = _measure(Scripted(), plan=plan, deadline=time.perf_counter() + 20)
+
+    assert result.stopped == "complete"
+    assert {s.want_prompt_tokens for s in result.samples} == {64}
+    assert result.cells()[1]["decode_tps"] is None
+
+
+def test_rounds_added_for_noise_take_the_main_shape_alone() -> None:
+    plan = _plan(samples=2, reruns=3, beside=(_cell(16, 2),))
+    noisy = Noisy()
+
+    result = _measure(Scripted(), plan=plan, noise=noisy)
+
+    assert _shapes(result, 0) != _shapes(result, 2) == _shapes(result, 4) == [64]
+    assert result.noisy
+    assert result.stopped == "complete"
+
+
+class Noisy(ForeignCpu):
+    """A box that somebody else keeps busy."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._reads = 0
+
+    def read(self) -> CpuReading:
+        self._reads += 1
+        at = float(self._reads)
+        return CpuReading(
+            at_s=at, total_s=2 * at, busy_s=2 * at, steal_s=0.0, own_s=0.0, server_s=0.5 * at
+        )
+
+
+def test_the_context_is_filled_after_the_samples_and_counts_in_no_figure() -> None:
+    fill = Cell(prompt_tokens=1800, generate_tokens=16, samples=1)
+
+    result = _measure(Scripted(), plan=_plan(fill=fill))
+
+    assert result.fill is not None
+    assert (result.fill.prompt_tokens, result.filled_tokens) == (1800, 1816)
+    assert result.longest_prompt_tokens == 1800
+    assert {s.want_prompt_tokens for s in result.samples} == {64}
+    assert result.plan.left_out == ()
+
+
+def test_a_filling_that_takes_too_long_by_what_was_seen_is_named() -> None:
+    fill = Cell(prompt_tokens=1_800, generate_tokens=16, samples=1)  # 6,400 tokens/s were seen
+
+    result = _measure(Scripted(), plan=_plan(fill=fill, fill_limit_s=0.5))
+
+    assert result.fill is None
+    assert result.filled_tokens == 64 + 20
+    assert result.plan.left_out == ("filling the context: about 562 ms, too much of the time",)
+    assert _measure(Scripted(), plan=_plan(fill=fill, fill_limit_s=0.6)).fill is not None
+
+
+def test_the_time_left_counts_all_that_is_still_to_come() -> None:
+    beats: list[Progress] = []
+    plan = _plan(samples=2, request_s=1.0, beside=(_cell(16, 2, request_s=3.0),))
+
+    _measure(Scripted(), plan=plan, report=beats.append)
+
+    first = next(b for b in beats if b.stage == "warm-up")
+    assert first.remaining_s is not None
+    assert 7.9 < first.remaining_s <= 8.0
+    assert [b.total for b in beats if b.stage == "samples"][-1] == 4

@@ -1,11 +1,13 @@
 """Which samples count: each row names the rule it defends."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.bench.device_state import DeviceState
 from orchestrator.bench.sample import Sample, clocks_disagree, grade
 from tests.bench.samples import sample
 
@@ -109,3 +111,28 @@ def test_sound_samples_count_and_a_repeated_prompt_never_does(
 
     assert set(_graded(*sound)) == {"ok"}
     assert _graded(*sound, sample(prefill_s=hit))[-1] == "cached"
+
+
+def test_a_shape_that_long_prompts_are_slower_than_is_judged_by_its_own() -> None:
+    deep = [sample(want_prompt_tokens=4000, prompt_tokens=4000, prefill_s=200.0)] * 3  # 20 a second
+    sound = [sample(prefill_s=1.0)] * 3  # 100 a second: that is what a deep cache costs
+
+    assert _graded(*deep, *sound) == ["ok"] * 6
+    assert _graded(*deep, *sound, sample(prefill_s=0.01))[-1] == "cached"
+    assert _graded(*deep, *sound[:1], sample(prefill_s=0.01))[-1] == "cached"
+
+
+def test_a_device_that_heat_slows_down_makes_a_sample_noisy() -> None:
+    state = DeviceState(
+        index=0,
+        sm_clock_mhz=900,
+        memory_clock_mhz=None,
+        temperature_c=92,
+        power_limit_w=None,
+        throttle=("hw_thermal_slowdown",),
+        foreign_processes=0,
+        foreign_utilization=None,
+    )
+    assert sample(devices=(state,)).noisy
+    assert not sample(devices=(replace(state, throttle=()),)).noisy
+    assert sample(devices=(state,)).to_json()["devices"][0]["temperature_c"] == 92

@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.bench.calibration import WORDS, Calibration
-from orchestrator.bench.workload import EFFORTS, Prompts, Workload
+from orchestrator.bench.effort import EFFORTS
+from orchestrator.bench.sizing import sized
+from orchestrator.bench.workload import Prompts, Workload
 from orchestrator.errors import InvalidInput
 
 EXACT = Calibration(words=WORDS[:32], bos_tokens=1, tokens_per_word=1, exact=True)
@@ -15,7 +17,7 @@ INEXACT = Calibration(words=WORDS[:32], bos_tokens=1, tokens_per_word=1, exact=F
 def _sized(
     prefill: float, decode: float, num_ctx: int = 4096, effort: str = "validate"
 ) -> Workload:
-    return Workload.sized(
+    return sized(
         prefill_tps=prefill,
         decode_tps=decode,
         num_ctx=num_ctx,
@@ -62,7 +64,9 @@ def test_when_no_unlike_prompt_is_left_it_says_so() -> None:
         pytest.param(20, 10, "validate", (64, 64), 3, id="a-good-cpu"),
         pytest.param(57, 37, "validate", (256, 64), 5, id="a-small-model"),
         pytest.param(2000, 50, "validate", (512, 128), 5, id="a-gpu"),
-        pytest.param(4.7, 3.5, "quick", (64, 64), 5, id="quick-has-no-short-shapes"),
+        pytest.param(4.7, 3.5, "quick", (32, 32), 5, id="quick-on-two-slow-cores"),
+        pytest.param(20, 12, "quick", (32, 32), 5, id="quick-takes-a-minute"),
+        pytest.param(57, 37, "quick", (128, 64), 5, id="quick-takes-what-fits"),
         pytest.param(2000, 50, "default", (512, 128), 10, id="default-takes-ten"),
     ],
 )
@@ -119,7 +123,10 @@ def test_every_size_fits_context_and_effort(
     assert plan.prompt_tokens + plan.generate_tokens <= num_ctx
     assert limits.min_samples <= plan.samples <= limits.max_samples
     smallest = (plan.prompt_tokens, plan.generate_tokens) == limits.smallest
-    assert smallest or plan.expected_s <= limits.budget_s
+    assert smallest or plan.expected_s <= limits.share * limits.budget_s
+    assert all(c.prompt_tokens + c.generate_tokens <= num_ctx for c in plan.cells)
+    assert len({c.shape for c in plan.cells}) == len(plan.cells)
+    assert smallest or limits.fill == "always" or plan.total_s <= limits.budget_s
     assert plan.generate_tokens >= 16
 
 
@@ -132,3 +139,56 @@ def test_a_faster_model_is_never_measured_with_less(
 
     assert fast.prompt_tokens >= slow.prompt_tokens
     assert fast.generate_tokens >= slow.generate_tokens
+
+
+def test_the_shapes_beside_the_main_one_are_at_other_depths() -> None:
+    plan = _sized(2000, 50, num_ctx=8192, effort="default")
+
+    assert [c.prompt_tokens for c in plan.cells] == [512, 32, 2048]
+    assert {c.generate_tokens for c in plan.cells} == {128}
+    assert plan.left_out == ()
+
+
+def test_what_finds_no_room_is_named_with_its_reason() -> None:
+    slow = _sized(4.7, 3.5, num_ctx=4096, effort="default")
+
+    assert [c.prompt_tokens for c in slow.cells] == [64, 32]
+    assert slow.left_out[0].startswith("prompts of 2048 tokens: about 7 min")
+    small = _sized(2000, 50, num_ctx=2048, effort="default")
+    assert small.left_out == ("prompts of 2048 tokens: the context has 2048",)
+
+
+def test_the_context_is_filled_to_nine_tenths_at_least() -> None:
+    fill = _sized(2000, 50, num_ctx=8192, effort="quick").fill
+
+    assert fill is not None
+    assert 0.9 * 8192 <= fill.prompt_tokens + fill.generate_tokens <= 8192
+
+
+def test_a_full_measurement_fills_the_context_whatever_it_takes() -> None:
+    assert _sized(4.7, 3.5, num_ctx=32768, effort="full").fill_s > 3600
+    assert _sized(4.7, 3.5, num_ctx=32768, effort="default").fill_s == 0.0
+    assert _sized(4.7, 3.5, num_ctx=32768, effort="default").fill_limit_s == 150
+
+
+@pytest.mark.parametrize(
+    ("like", "taken"),
+    [
+        pytest.param((256, 64), (256, 64), id="a-longer-one-within-twice-the-time"),
+        pytest.param((64, 64), (64, 64), id="a-shorter-one"),
+        pytest.param((8192, 128), (128, 64), id="not-what-takes-far-longer"),
+        pytest.param((4096, 128), (128, 64), id="not-what-the-context-has-no-room-for"),
+    ],
+)
+def test_the_shape_of_earlier_runs_is_taken_again(
+    like: tuple[int, int], taken: tuple[int, int]
+) -> None:
+    plan = sized(
+        prefill_tps=57,
+        decode_tps=37,
+        num_ctx=4096,
+        calibration=EXACT,
+        effort=EFFORTS["quick"],
+        like=like,
+    )
+    assert plan.main.shape == taken

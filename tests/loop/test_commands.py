@@ -27,8 +27,9 @@ def test_bench_measures_any_model_of_the_server_and_history_lists_it(
 ) -> None:
     env = {"OLLAMA_HOST": stocked.url}
     found = run_deploy("bench", "qwen3:0.6b", "--quick", "--json", env=env, timeout=500)
-    assert found.returncode == 0, found.stderr
+    assert found.returncode in (0, 9), found.stderr
     bench = answer(found, "bench")
+    assert (found.returncode == 9) is (bench["comparison"]["outcome"] == "inconclusive")
     assert bench["prompt"]["exact"] is True
     assert bench["metrics"]["decode_tps"]["n"] >= 3
     assert all(s["prompt_tokens"] == bench["prompt"]["tokens"] for s in bench["samples"])

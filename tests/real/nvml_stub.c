@@ -11,6 +11,9 @@
  *                            .type=C (or G, or CG: in both lists) .name=/usr/bin/ollama
  *                            .used_mib=900, NA, or rss: as much as that process has resident,
  *                            which the device has then less, too
+ *                            .sm_util=40, in percent, since whatever time is asked for
+ *   gpu.0.sm_mhz=1800 .mem_mhz=7501 .temperature=64 .power_mw=170000 .reasons=4 (why it is slow)
+ *   gpu.0.delay_ms.nvmlDeviceGetMemoryInfo=30000   (a call that hangs)
  * A key that is not there answers NOT_SUPPORTED. NVML_STUB_LOG names a file that gets a line a call.
  * Build: cc -shared -fPIC -Wl,-soname,libnvidia-ml.so.1 -o libnvidia-ml.so.1 nvml_stub.c
  */
@@ -18,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 enum { OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6,
@@ -76,6 +80,7 @@ static int wanted(const Device *d, const char *call) {
     char at[64], value[LINE];
     if (!users) return UNINITIALIZED;
     prefix(d, at);
+    if (get(value, "%s.delay_ms.%s", at, call)) usleep(1000u * (unsigned)atol(value));
     if (get(value, "%s.code.%s", at, call) || get(value, "%s.code.*", at)) return atoi(value);
     return OK;
 }
@@ -242,6 +247,35 @@ int nvmlDeviceGetMaxClockInfo(Device *d, int type, unsigned *mhz) {
     return number(d, "nvmlDeviceGetMaxClockInfo", "clock_mem", mhz);
 }
 
+int nvmlDeviceGetClockInfo(Device *d, int type, unsigned *mhz) {
+    if (type != 1 && type != 2) return NOT_SUPPORTED; /* NVML_CLOCK_SM, NVML_CLOCK_MEM */
+    return number(d, "nvmlDeviceGetClockInfo", type == 1 ? "sm_mhz" : "mem_mhz", mhz);
+}
+
+int nvmlDeviceGetTemperature(Device *d, int sensor, unsigned *celsius) {
+    (void)sensor;
+    return number(d, "nvmlDeviceGetTemperature", "temperature", celsius);
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(Device *d, unsigned *milliwatts) {
+    return number(d, "nvmlDeviceGetEnforcedPowerLimit", "power_mw", milliwatts);
+}
+
+static int reasons(Device *d, const char *call, unsigned long long *out) {
+    unsigned bits = 0;
+    int code = number(d, call, "reasons", &bits);
+    *out = bits;
+    return code;
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(Device *d, unsigned long long *out) {
+    return reasons(d, "nvmlDeviceGetCurrentClocksEventReasons", out);
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(Device *d, unsigned long long *out) {
+    return reasons(d, "nvmlDeviceGetCurrentClocksThrottleReasons", out);
+}
+
 int nvmlDeviceGetMaxPcieLinkGeneration(Device *d, unsigned *generation) {
     return number(d, "nvmlDeviceGetMaxPcieLinkGeneration", "pcie_gen", generation);
 }
@@ -300,6 +334,31 @@ PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2, "C")
 PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3, "C")
 PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v2, "G")
 PROCESSES(nvmlDeviceGetGraphicsRunningProcesses_v3, "G")
+
+typedef struct { unsigned pid; unsigned long long at_us; unsigned sm, memory, enc, dec; } Use;
+
+/* As the driver does: a first call without room says how many there are. */
+int nvmlDeviceGetProcessUtilization(Device *d, Use *out, unsigned *room, unsigned long long since) {
+    char at[64], value[LINE];
+    struct timeval now;
+    unsigned long long now_us;
+    unsigned found = 0;
+    int code = wanted(d, "nvmlDeviceGetProcessUtilization");
+    (void)since;
+    gettimeofday(&now, NULL);
+    now_us = (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_usec;
+    prefix(d, at);
+    for (int n = 0; code == OK && n < count_of(at); n++) {
+        long pid = pid_of(at, n);
+        if (!pid || !get(value, "%s.process.%d.sm_util", at, n)) continue;
+        if (out && found < *room)
+            out[found] = (Use){(unsigned)pid, now_us, (unsigned)atol(value), 0, 0, 0};
+        found++;
+    }
+    if (code == OK) code = !found ? NOT_FOUND : found > *room ? TOO_SMALL : OK;
+    *room = found;
+    return log_call("nvmlDeviceGetProcessUtilization", code);
+}
 
 int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned length) {
     char at[64], value[LINE];

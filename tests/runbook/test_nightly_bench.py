@@ -17,6 +17,11 @@ pytestmark = pytest.mark.timeout(300)
 def test_a_good_measurement_is_recorded_and_nothing_is_said(box: Box) -> None:
     deployments, runs = box.rows()
     found = box.runbook("nightly-bench")
+    while found.returncode == 9:  # so it ends on a busy box, and says so
+        assert "were taken on a quiet box" in last_line(found.stderr)
+        _, runs = box.rows()
+        assert runs < 8, "this box is never quiet"
+        found = box.runbook("nightly-bench")
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
     assert box.rows() == (deployments, runs + 1)
     bench = Ledger(box.home.ledger).bench_runs(1)[0]

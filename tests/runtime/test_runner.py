@@ -27,6 +27,9 @@ def test_a_real_runner_says_what_it_was_loaded_with(
     assert runner.blob == model.digest
     assert (runner.context_total, runner.parallel, runner.context) == (1536, 2, 768)
     assert runner.gpu_layers == 0
+    assert (runner.kv_cache_type, runner.flash_attention) == (None, None)
+    assert runner.threads
+    assert runner.threads >= 1
 
 
 def _read(proc: Path, *arguments: str) -> Runner:
@@ -65,3 +68,26 @@ def test_what_is_not_said_is_not_known(
 
     assert (runner.context_total, runner.context) == (total, context)
     assert runner.gpu_layers is None
+    assert (runner.threads, runner.kv_cache_type, runner.flash_attention) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "flash"),
+    [
+        pytest.param(("--flash-attn", "--kv-cache-type", "q8_0"), "q8_0", True, id="ollama-runner"),
+        pytest.param(("--kv-cache-type", "q4_0", "--flash-attn"), "q4_0", True, id="at-the-end"),
+        pytest.param(
+            ("-ctk", "q8_0", "-ctv", "q8_0", "-fa", "on"), "q8_0", True, id="llama-server"
+        ),
+        pytest.param(("--cache-type-k", "f16", "--flash-attn", "off"), "f16", False, id="long"),
+        pytest.param(("--flash-attn", "auto"), None, None, id="it-decides-itself"),
+        pytest.param(("--flash-attn=auto",), None, None, id="it-decides-with-an-equals-sign"),
+        pytest.param(("-fa", "-1"), None, None, id="auto-as-a-number"),
+    ],
+)
+def test_the_cache_and_the_attention_that_it_was_told_to_use(
+    tmp_path: Path, arguments: tuple[str, ...], kind: str | None, flash: bool | None
+) -> None:
+    runner = _read(tmp_path, "llama-server", "--model", BLOB, *arguments, "-t", "8")
+
+    assert (runner.kv_cache_type, runner.flash_attention, runner.threads) == (kind, flash, 8)
