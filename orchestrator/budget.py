@@ -60,8 +60,8 @@ def beside(machine: Machine, wanted: Estimate) -> bool:
         return False
     now = budget(replace(machine, server=replace(machine.server, loaded=())), None)
     free = {card.index: card.budget_bytes for card in now.cards}
-    on_cards = all(d.bytes <= free.get(d.index, 0) for d in wanted.devices)
-    return on_cards and wanted.host_bytes <= now.host_bytes
+    on_cards = all(d.bytes <= free.get(d.index, 0) for d in wanted.needs.devices)
+    return on_cards and wanted.needs.host_bytes <= now.host_bytes
 
 
 def _host_reserve(machine: Machine, *, shared: bool) -> int:

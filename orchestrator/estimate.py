@@ -1,15 +1,17 @@
 """Memory and speed of one model in one placement: what a plan promises and a bench grades."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator import compute, memory
 from orchestrator.engine import Engine
+from orchestrator.grade import Grade
 from orchestrator.machine import Machine
 from orchestrator.model import Architecture, Target
 from orchestrator.placement import Load, Placement, Share
 from orchestrator.speed import Speed, predict
+from orchestrator.speed.predict import Range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,8 +24,55 @@ class DeviceBytes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """Memory that must be free for it, judged per device and for the host."""
+
+    total_bytes: int
+    host_bytes: int
+    devices: tuple[DeviceBytes, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibrated:
+    """An estimate as if it were off by as much as the runs of its grade were.
+
+    `needs` is None where their memory is not known, `decode_tps` where their rate is not.
+    """
+
+    grade: Grade
+    needs: Needs | None
+    resident_bytes: int | None
+    decode_tps: Range | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate document's `calibrated`."""
+        memory, decode = self.grade.memory, self.grade.decode
+        return {
+            "runs": self.grade.runs,
+            "memory_ratio": round(memory.median, 4) if memory else None,
+            "speed_ratio": round(decode.median, 4) if decode else None,
+            "memory": self._memory_json(),
+            "decode_tps": [round(v, 2) for v in self.decode_tps] if self.decode_tps else None,
+            "basis": self.grade.basis,
+        }
+
+    def _memory_json(self) -> dict[str, Any] | None:
+        if self.needs is None:
+            return None
+        return {
+            "total_bytes": self.needs.total_bytes,
+            "resident_bytes": self.resident_bytes,
+            "host_bytes": self.needs.host_bytes,
+            "devices": [{"index": d.index, "bytes": d.bytes} for d in self.needs.devices],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """See design: total = weights + KV + compute + overhead, over all devices and the host."""
+    """See design: total = weights + KV + compute + overhead, over all devices and the host.
+
+    All figures are raw; `calibrated` stands beside them. None: nothing like it was measured.
+    """
 
     target: Target
     load: Load
@@ -38,11 +87,71 @@ class Estimate:
     host_bytes: int
     speed: Speed | None
     requested: Mapping[str, Any] = field(default_factory=dict)
+    calibrated: Calibrated | None = None
 
     @property
     def total_bytes(self) -> int:
         """Everything reserved; judged per device and for the host, never on this sum."""
         return self.weights_bytes + self.kv_cache_bytes + self.compute_bytes + self.overhead_bytes
+
+    @property
+    def needs(self) -> Needs:
+        """What decides the fit: each raw figure, or the calibrated one where that is larger."""
+        seen = self.calibrated.needs if self.calibrated else None
+        if seen is None:
+            return self._raw
+        pairs = zip(self.devices, seen.devices, strict=True)
+        return Needs(
+            total_bytes=max(self.total_bytes, seen.total_bytes),
+            host_bytes=max(self.host_bytes, seen.host_bytes),
+            devices=tuple(max(pair, key=lambda d: d.bytes) for pair in pairs),
+        )
+
+    @property
+    def decode_tps(self) -> float | None:
+        """The likely rate in tokens/s: as calibrated, else raw. None: it is not known."""
+        if self.calibrated and self.calibrated.decode_tps:
+            return self.calibrated.decode_tps[1]
+        return self.speed.decode_tps[1] if self.speed else None
+
+    @property
+    def _raw(self) -> Needs:
+        return Needs(total_bytes=self.total_bytes, host_bytes=self.host_bytes, devices=self.devices)
+
+    def graded(self, grade: Grade | None) -> "Estimate":
+        """Return it with what it would be by a grade of its kind; None: there is none."""
+        if grade is None:
+            return self
+        calibrated = Calibrated(
+            grade=grade,
+            needs=self._needs_by(grade) if grade.memory else None,
+            resident_bytes=self._resident_by(grade),
+            decode_tps=self._decode_by(grade),
+        )
+        return replace(self, calibrated=calibrated)
+
+    def _needs_by(self, grade: Grade) -> Needs:
+        """Scale what was measured: devices by theirs; of the host what is more or less resident."""
+        by = grade.devices.median if grade.devices else 1.0
+        devices = tuple(replace(d, bytes=round(by * d.bytes)) for d in self.devices)
+        more = sum(d.bytes for d in devices) - sum(d.bytes for d in self.devices)
+        more_host = (self._resident_by(grade) or 0) - (self.resident_bytes or 0)
+        return Needs(
+            total_bytes=self.total_bytes + more + more_host,
+            host_bytes=self.host_bytes + more_host,
+            devices=devices,
+        )
+
+    def _resident_by(self, grade: Grade) -> int | None:
+        if self.resident_bytes is None:
+            return None
+        return round((grade.resident.median if grade.resident else 1.0) * self.resident_bytes)
+
+    def _decode_by(self, grade: Grade) -> Range | None:
+        if self.speed is None or grade.decode is None:
+            return None
+        likely, seen = self.speed.decode_tps[1], grade.decode
+        return likely * seen.least, likely * seen.median, likely * seen.most
 
     def to_json(self) -> dict[str, Any]:
         """Return the estimate document (schema `estimate`)."""
@@ -62,7 +171,7 @@ class Estimate:
             "memory": self._memory_json(),
             "file_bytes": self.target.file_bytes,
             "speed": self.speed.to_json() if self.speed else None,
-            "calibrated": None,
+            "calibrated": self.calibrated.to_json() if self.calibrated else None,
         }
 
     def _memory_json(self) -> dict[str, Any]:

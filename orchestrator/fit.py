@@ -1,13 +1,14 @@
 """Whether one candidate fits a machine and its server: a fit with its estimate, or a rejection."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from orchestrator.budget import Budget
 from orchestrator.era import NEWEST, Era, ServerVersion
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.gguf.weigh import file_bytes_of, weights_of
+from orchestrator.grade import Deployed, Grades
 from orchestrator.machine import Machine, ServerSettings
 from orchestrator.memory import Device, Run
 from orchestrator.model import Candidate, Target
@@ -67,7 +68,8 @@ class Terms:
     """What all candidates of one plan are judged by.
 
     `installed` need no download; `partials` are interrupted ones that a pull resumes: the size of
-    the whole blob, and the bytes of it that are there.
+    the whole blob, and the bytes of it that are there. `grades` say how far off such
+    estimates were here.
     """
 
     profile: Profile
@@ -77,6 +79,7 @@ class Terms:
     installed: Collection[str] = ()
     partials: Collection[tuple[int, int]] = ()
     prompt_tokens: int = 32
+    grades: Grades = field(default_factory=Grades)
 
     @property
     def version(self) -> ServerVersion | None:
@@ -114,17 +117,41 @@ def _judged(candidate: Candidate, terms: Terms, wish: Kind | Literal["any"]) -> 
     if (wish == "gpu" and kind != "gpu") or (wish == "split" and kind == "cpu"):
         return _too_big_for_cards(candidate, terms)
     fit = _fit(candidate, terms, found)
-    short, where = shortfall(fit.estimate, terms.budget)
-    if short:
-        need = gib(fit.estimate.total_bytes)
-        return Rejection(
-            tag=candidate.tag,
-            reason="memory",
-            short_by_bytes=short,
-            detail=f"needs {need} ({kind}, context {fit.estimate.load.run.context}); "
-            f"short by {gib(short)} {where}",
-        )
-    return _disk(candidate, terms) or fit
+    return _too_big(fit, terms) or _disk(candidate, terms) or fit
+
+
+def _too_big(fit: Fit, terms: Terms) -> Rejection | None:
+    """Return the rejection for memory; what holds as it is deployed is judged by the raw figures:
+    that it takes a little more was found out when it was deployed, and let pass.
+    """
+    found = replace(fit.estimate, calibrated=None) if holds(fit, terms) else fit.estimate
+    short, where = shortfall(found, terms.budget)
+    if not short:
+        return None
+    more = found.calibrated.grade.more if found.calibrated else ""
+    return Rejection(
+        tag=fit.candidate.tag,
+        reason="memory",
+        short_by_bytes=short,
+        detail=f"needs {gib(found.needs.total_bytes)} ({fit.placement.kind}, context "
+        f"{found.load.run.context}){', ' if more else ''}{more}; short by {gib(short)} {where}",
+    )
+
+
+def holds(fit: Fit, terms: Terms) -> bool:
+    """Whether it is deployed just so, and what was measured of it is within the tolerance."""
+    run, memory = fit.estimate.load.run, None
+    if fit.estimate.calibrated:
+        memory = fit.estimate.calibrated.grade.memory
+    just_so = Deployed(
+        tag=fit.candidate.tag,
+        placement=fit.placement.kind,
+        context=run.context,
+        parallel=run.parallel,
+    )
+    if terms.grades.deployed != just_so:
+        return False
+    return memory is None or 1 - 1 / memory.median <= terms.profile.memory_warn
 
 
 def _refused(candidate: Candidate, terms: Terms) -> Rejection | None:
@@ -196,17 +223,33 @@ def _device(cards: Sequence[Card]) -> Device:
 
 
 def _fit(candidate: Candidate, terms: Terms, found: _Placed) -> Fit:
-    return Fit(
-        candidate=candidate,
-        estimate=estimate(
-            target_of(candidate, terms.machine.server.version),
-            found.loading.load,
-            found.placement,
-            machine=terms.machine,
-            prompt_tokens=terms.prompt_tokens,
-            requested=found.loading.requested,
-        ),
+    raw = estimate(
+        target_of(candidate, terms.machine.server.version),
+        found.loading.load,
+        found.placement,
+        machine=terms.machine,
+        prompt_tokens=terms.prompt_tokens,
+        requested=found.loading.requested,
     )
+    return Fit(candidate=candidate, estimate=graded(raw, terms.grades, terms.machine))
+
+
+def graded(found: Estimate, grades: Grades, machine: Machine) -> Estimate:
+    """Return an estimate with what runs of its kind on this machine were measured to be."""
+    if not grades.by_key:
+        return found
+    run = found.load.run
+    facts = {
+        "machine": machine.digest,
+        "server_version": found.target.server_version,
+        "architecture": found.load.shape.name,
+        "quantization": found.target.quantization,
+        "context": run.context,
+        "parallel": run.parallel,
+        "placement": found.placement.kind,
+        "runtime": machine.server.runtime,
+    }
+    return found.graded(grades.of(facts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,13 +305,13 @@ def target_of(candidate: Candidate, server_version: str | None) -> Target:
 
 def shortfall(found: Estimate, allowed: Budget) -> tuple[int, str]:
     """Return how many bytes are missing and where: a card, the host, or the cap."""
-    free = {c.index: c.budget_bytes for c in allowed.cards}
-    over = [(d.bytes - free.get(d.index, 0), f"on GPU {d.index}") for d in found.devices]
+    needs, free = found.needs, {c.index: c.budget_bytes for c in allowed.cards}
+    over = [(d.bytes - free.get(d.index, 0), f"on GPU {d.index}") for d in needs.devices]
     pooled = {c.index for c in allowed.cards if c.unified}
-    on_host = found.host_bytes + sum(d.bytes for d in found.devices if d.index in pooled)
+    on_host = needs.host_bytes + sum(d.bytes for d in needs.devices if d.index in pooled)
     over.append((on_host - allowed.host_bytes, "of host memory"))
     if allowed.cap_bytes is not None:
-        over.append((found.total_bytes - allowed.cap_bytes, "of --max-memory"))
+        over.append((needs.total_bytes - allowed.cap_bytes, "of --max-memory"))
     worst = max(over, key=lambda o: o[0])
     return (worst[0], worst[1]) if worst[0] > 0 else (0, "")
 

@@ -39,7 +39,7 @@ def _with_fewer_layers(candidate: Candidate, terms: Terms, wish: Wish) -> Fit | 
     for _ in range(_TRIES):
         kept = _keeping(terms, aside)
         placed = predicted(candidate, kept).estimate
-        if placed.host_bytes > terms.budget.host_bytes:  # fewer layers are more on the host
+        if placed.needs.host_bytes > terms.budget.host_bytes:  # fewer layers are more on the host
             return None
         over = _overfilled(placed, terms)
         if over <= 0:
@@ -52,7 +52,7 @@ def _with_fewer_layers(candidate: Candidate, terms: Terms, wish: Wish) -> Fit | 
 def _overfilled(placed: Estimate, terms: Terms) -> int:
     """Return by how much the fullest card is beyond what a plan may fill; not above 0: by none."""
     free = {c.index: c.budget_bytes for c in terms.budget.cards}
-    return max((d.bytes - free[d.index] for d in placed.devices), default=0)
+    return max((d.bytes - free[d.index] for d in placed.needs.devices), default=0)
 
 
 def _keeping(terms: Terms, aside: int) -> Terms:

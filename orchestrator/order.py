@@ -1,17 +1,18 @@
 """An order: what the user asked for, and the plan that it leads to on a surveyed machine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.budget import budget
 from orchestrator.catalog import Catalog
 from orchestrator.errors import DiskFull, NothingFits
 from orchestrator.fit import Rejection, Terms
+from orchestrator.grade import Deployed, Grades, grade
 from orchestrator.home import Home
 from orchestrator.machine import Machine
 from orchestrator.model import Candidate
-from orchestrator.plan import Plan, choose
+from orchestrator.plan import Plan, pick
 from orchestrator.profile import Profile
 from orchestrator.settings import Wishes
 from orchestrator.survey import Survey
@@ -69,21 +70,33 @@ class Order:
             machine=machine,
             budget=budget(machine, self.profile.max_memory_bytes),
             wishes=self.wishes,
+            grades=grades(self.home, machine, self.profile.alias),
         )
+
+
+_NEWEST_ROWS = 1000
+
+
+def grades(home: Home, machine: Machine, alias: str | None = None) -> Grades:
+    """Return what the ledger says of a machine, and what `alias` serves there.
+
+    A ledger that cannot be read takes no plan away: then nothing is calibrated, and says so.
+    """
+    from orchestrator.ledger import Ledger
+
+    ledger, host = Ledger(home.ledger), machine.server.host
+    try:
+        rows = ledger.figures(machine=machine.digest, limit=_NEWEST_ROWS)
+        serves = ledger.current(host, f"{alias}:latest") if rows and host and alias else None
+    except DiskFull as e:
+        return Grades(fault=f"{e.what}: nothing is calibrated by what was measured")
+    return Grades(by_key=grade(rows), deployed=Deployed.of(serves, machine))
 
 
 def intend(order: Order, seen: Survey, ruled_out: Mapping[str, Rejection] | None = None) -> Plan:
     """Return the plan for this order on this machine."""
-    return choose(
-        order.profile,
-        seen.machine,
-        order.candidates,
-        wishes=order.wishes,
-        named=bool(order.tags),
-        ruled_out=ruled_out,
-        installed=seen.names,
-        partials=seen.partials,
-    )
+    terms = replace(order.terms(seen.machine), installed=seen.names, partials=seen.partials)
+    return pick(order.candidates, terms, named=bool(order.tags), ruled_out=ruled_out)
 
 
 def nothing_fits(plan: Plan) -> NothingFits | DiskFull:

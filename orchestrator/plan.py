@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.budget import Budget, budget
 from orchestrator.estimate import Estimate
-from orchestrator.fit import Fit, Rejection, Terms
+from orchestrator.fit import Fit, Rejection, Terms, shortfall
 from orchestrator.machine import Machine
 from orchestrator.model import BITS_PER_WEIGHT, Candidate
 from orchestrator.offload import Wish, offloaded
@@ -77,13 +77,7 @@ def choose(
     installed: Collection[str] = (),
     partials: Collection[tuple[int, int]] = (),
 ) -> Plan:
-    """Pick the first candidate in the profile's order that fits this machine and its server.
-
-    `named`: the user listed these tags, so the profile's families and quantizations do not
-    restrict them and every one of them is answered for. `ruled_out` holds what the loop has
-    learnt: no source has it, it did not load, it broke its promise. `installed` and `partials`:
-    see Terms.
-    """
+    """Pick by the raw estimates alone; see pick()."""
     terms = Terms(
         profile=profile,
         machine=machine,
@@ -92,6 +86,23 @@ def choose(
         installed=installed,
         partials=partials,
     )
+    return pick(candidates, terms, named=named, ruled_out=ruled_out)
+
+
+def pick(
+    candidates: Sequence[Candidate],
+    terms: Terms,
+    *,
+    named: bool = False,
+    ruled_out: Mapping[str, Rejection] | None = None,
+) -> Plan:
+    """Pick the first candidate in the profile's order that fits this machine and its server.
+
+    `named`: the user listed these tags, so the profile's families and quantizations do not
+    restrict them and every one of them is answered for. `ruled_out` holds what the loop has
+    learnt: no source has it, it did not load, it broke its promise.
+    """
+    profile = terms.profile
     ranked = order(candidates if named else eligible(candidates, profile), profile)
     search = _Search(terms, ranked, ruled_out or {})
     wish = _wish(search)
@@ -160,17 +171,33 @@ class _Search:
 
     def too_slow(self, fit: Fit) -> Rejection | None:
         """Return the rejection for speed; a model wholly on GPUs is never refused for it."""
-        floor, speed = self.terms.profile.min_tps, fit.estimate.speed
+        floor, rate = self.terms.profile.min_tps, self.likely_tps(fit)
         if not floor or fit.placement.kind == "gpu":
             return None
         tag, kind = fit.candidate.tag, fit.placement.kind
-        if speed is None:
+        if rate is None:
             detail = f"{kind}: the bandwidth of the GPU is unknown, so is the speed"
             return Rejection(tag=tag, reason="speed_unknown", detail=detail)
-        if speed.decode_tps[1] >= floor:
+        if rate >= floor:
             return None
-        detail = f"{kind}: about {speed.decode_tps[1]:.1f} tokens/s; the floor is {floor:g}"
+        detail = f"{kind}: {_rate(fit.estimate)}; the floor is {floor:g}"
         return Rejection(tag=tag, reason="speed", detail=detail)
+
+    def likely_tps(self, fit: Fit) -> float | None:
+        """Return the rate that decides; what is deployed and holds is not refused for a measured
+        one that is lower: such a rate differs from night to night.
+        """
+        found, deployed = fit.estimate, self.terms.grades.deployed
+        rates = [found.decode_tps]
+        if deployed and deployed.tag == fit.candidate.tag and found.speed:
+            rates.append(found.speed.decode_tps[1])
+        return max((r for r in rates if r is not None), default=None)
+
+
+def _rate(found: Estimate) -> str:
+    """Say the likely rate, and by how many runs it is calibrated."""
+    seen = found.calibrated.grade.decode if found.calibrated and found.speed else None
+    return f"about {found.decode_tps or 0:.1f} tokens/s{f', measured {seen}' if seen else ''}"
 
 
 def _mute(candidate: Candidate) -> Rejection | None:
@@ -231,7 +258,8 @@ def _why(search: _Search, chosen: Fit | None, wish: Wish, *, slow: bool) -> str:
         have = f"{gib(allowed.host_bytes)} (host memory; the GPUs are too small for it)"
     elif allowed.cards and found.placement.kind == "split":
         have = f"{gib(allowed.bytes)} ({allowed.basis}) and {gib(allowed.host_bytes)} on the host"
-    budget_text = f"{gib(found.total_bytes)} of {have}"
+    more = found.calibrated.grade.more if found.calibrated else ""
+    budget_text = f"{gib(found.needs.total_bytes)}{f' ({more})' if more else ''} of {have}"
     if slow:
         return f"the smallest that fits: {budget_text}; nothing reaches the floor in speed"
     text = f"the first in the order of profile {search.terms.profile.name} that fits: {budget_text}"
@@ -253,14 +281,30 @@ def unmet(found: Estimate) -> Iterator[str]:
 
 
 def _warnings(search: _Search, chosen: Fit | None, *, slow: bool) -> tuple[str, ...]:
+    terms, notes = search.terms, []
+    if terms.grades.fault:
+        notes.append(terms.grades.fault)
     if chosen is None:
-        return ()
-    found, floor = chosen.estimate, search.terms.profile.min_tps
-    notes = list(unmet(found))
-    if slow:
-        asked = f"the floor of {floor:g} (--min-tps)"
-        if found.speed:
-            notes.append(f"about {found.speed.decode_tps[1]:.1f} tokens/s, below {asked}")
-        else:
-            notes.append(f"the speed is unknown, and so whether it reaches {asked}")
+        return tuple(notes)
+    found, floor = chosen.estimate, terms.profile.min_tps
+    asked = f"the floor of {floor:g} (--min-tps)"
+    notes += unmet(found)
+    if slow and found.decode_tps is None:
+        notes.append(f"the speed is unknown, and so whether it reaches {asked}")
+    elif slow:
+        notes.append(f"{_rate(found)}, below {asked}")
+    else:
+        notes += _stays(search, chosen)
     return tuple(notes)
+
+
+def _stays(search: _Search, chosen: Fit) -> Iterator[str]:
+    """Yield what speaks by measurement against a pick that is deployed and holds."""
+    found, floor = chosen.estimate, search.terms.profile.min_tps
+    stays = "it is deployed and holds, so it stays"
+    short, where = shortfall(found, search.terms.budget)
+    if short and found.calibrated:
+        yield f"{found.calibrated.grade.more}: short by {gib(short)} {where}; {stays}"
+    rate = found.decode_tps
+    if chosen.placement.kind != "gpu" and rate is not None and rate < floor:
+        yield f"{_rate(found)}, below the floor of {floor:g}; {stays}"

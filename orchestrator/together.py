@@ -158,7 +158,7 @@ def _surcharge(load: Load) -> int:
 
 def _after(found: Fit, terms: Terms) -> Terms:
     """Return the terms with what a loaded model takes of memory, cap and disk taken off."""
-    took, allowed = found.estimate, terms.budget
+    took, allowed = found.estimate.needs, terms.budget
     on_card = {d.index: d.bytes for d in took.devices}
     pooled = sum(on_card.get(c.index, 0) for c in allowed.cards if c.unified)
     host = max(0, allowed.host_bytes - took.host_bytes - pooled)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orchestrator import compute, memory
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.fit import target_of
+from orchestrator.grade import Grade, Key, Ratio
 from orchestrator.memory import Run
 from orchestrator.model import Architecture
 from orchestrator.placement import Card, Load, Placement, Share, everywhere, place
@@ -200,3 +201,68 @@ def test_a_processor_with_amx_holds_tied_embeddings_twice() -> None:
     weights = estimate(TARGET, load, cpu, machine=amx).weights_bytes
     assert weights / MIB == pytest.approx(1869.05 + 244.35, rel=0.002)
     assert of(load, cpu).weights_bytes == load.weights.total_bytes
+
+
+# --- calibrated ----------------------------------------------------------------------------------
+
+KEY = Key(
+    machine="x", server_version="0.9.3", architecture="qwen2", quantization="Q4_K_M",
+    context_bucket=4096, placement="split", runtime=None,
+)  # fmt: skip
+
+
+def ratio(value: float) -> Ratio:
+    return Ratio(median=value, least=0.9 * value, most=1.1 * value, runs=3)
+
+
+def grade_of(placement: str, devices: float | None, resident: float | None) -> Grade:
+    return Grade(
+        key=replace(KEY, placement=placement),
+        devices=None if devices is None else ratio(devices),
+        resident=None if resident is None else ratio(resident),
+        decode=None,
+        runs=3,
+    )
+
+
+@given(st.sampled_from([0, 10, 28, 29]), st.floats(0.2, 5), st.floats(0.2, 5), st.booleans())
+@LAW
+def test_what_is_needed_is_never_below_the_raw_figures_which_stay_as_they_are(
+    layers: int, devices: float, resident: float, on_both: bool
+) -> None:
+    load = load_of("deepseek-r1:7b")
+    raw = of(load, everywhere(load, layers=layers))
+    kind = raw.placement.kind
+    on_cards, on_host = kind != "cpu", kind == "cpu" or (kind == "split" and on_both)
+    grade = grade_of(kind, devices if on_cards else None, resident if on_host else None)
+    found = raw.graded(grade)
+    assert replace(found, calibrated=None) == raw
+    needs, calibrated = found.needs, found.calibrated
+    assert calibrated
+    assert calibrated.needs
+    assert needs.total_bytes == max(raw.total_bytes, calibrated.needs.total_bytes)
+    assert needs.host_bytes == max(raw.host_bytes, calibrated.needs.host_bytes)
+    for need, before, seen in zip(
+        needs.devices, raw.devices, calibrated.needs.devices, strict=True
+    ):
+        assert seen.bytes == round(devices * before.bytes)
+        assert need.bytes == max(seen.bytes, before.bytes)
+    jsonschema.validate(found.to_json(), load_schema("estimate"))
+
+
+def test_more_that_was_resident_is_needed_on_the_host_and_counts_in_the_total() -> None:
+    raw = on_cpu("deepseek-r1:1.5b")
+    assert raw.resident_bytes
+    needs = raw.graded(grade_of("cpu", None, 1.5)).needs
+    more = round(0.5 * raw.resident_bytes)
+    assert needs.host_bytes - raw.host_bytes == pytest.approx(more, abs=1)
+    assert needs.total_bytes - raw.total_bytes == pytest.approx(more, abs=1)
+
+
+def test_without_a_grade_an_estimate_stays_as_it_is() -> None:
+    raw = on_cpu("deepseek-r1:1.5b")
+    assert raw.graded(None) is raw
+    assert raw.to_json()["calibrated"] is None
+    nothing = raw.graded(grade_of("cpu", None, None))
+    assert nothing.calibrated
+    assert (nothing.needs.total_bytes, nothing.calibrated.needs) == (raw.total_bytes, None)

@@ -1,5 +1,7 @@
 """What a server tries before it settles, and what it cannot run at all."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.budget import budget
@@ -8,6 +10,7 @@ from orchestrator.fit import Fit, Rejection, Terms, judge
 from orchestrator.machine import Machine
 from orchestrator.profile import Profile
 from orchestrator.settings import Wishes
+from tests.graded import graded_by, run_of
 from tests.shapes import CATALOG, box
 
 RTX_4090 = ("NVIDIA GeForce RTX 4090", 24)
@@ -42,3 +45,25 @@ def test_a_batch_that_does_not_fit_gives_way_and_is_fixed(gib: float, batch: int
     assert isinstance(found, Fit)
     assert found.estimate.load.run.num_batch == batch
     assert parameters(found, machine) == {"num_ctx": 40_000, "num_batch": batch}
+
+
+def test_a_batch_that_does_not_fit_by_what_was_measured_gives_way_too() -> None:
+    machine = box(20, version="0.33.0", server={"runtime": "release"})
+    terms = Terms(
+        profile=Profile(name="any"),
+        machine=machine,
+        budget=budget(machine, None),
+        wishes=Wishes(context=40_000),
+    )
+    model = CATALOG.find("deepseek-r1:14b")
+    raw = judge(model, terms, "cpu")
+    assert isinstance(raw, Fit)
+    assert raw.estimate.load.run.num_batch == 2048
+    more = (terms.budget.host_bytes - raw.estimate.host_bytes + 2**20) / (
+        raw.estimate.resident_bytes or 1
+    )
+    grades = graded_by(run_of(raw.estimate, machine, memory=1 + more))
+    found = judge(model, replace(terms, grades=grades), "cpu")
+    assert isinstance(found, Fit)
+    assert found.estimate.load.run.num_batch == 512
+    assert found.estimate.calibrated

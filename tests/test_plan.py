@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 
 from orchestrator.budget import budget
 from orchestrator.fit import Fit, Rejection, Terms, judge, predicted
+from orchestrator.grade import Grades
+from orchestrator.keep import as_planned
 from orchestrator.machine import Accelerator, Machine
 from orchestrator.model import Candidate
 from orchestrator.order import nothing_fits
 from orchestrator.placement import everywhere
 from orchestrator.plan import Plan, choose, eligible, order
+from orchestrator.plan import pick as pick_by
 from orchestrator.profile import PlacementWish, Profile
 from orchestrator.schema import load as load_schema
 from orchestrator.settings import Wishes
 from orchestrator.units import GIB
+from tests.graded import graded_by, run_of
 from tests.shapes import CATALOG, VERSIONS, box, made
 
 DEFAULT = Profile(
@@ -398,3 +402,197 @@ def test_a_fit_in_the_whole_is_the_estimate_of_all_layers() -> None:
     found = plan(box(64, RTX_4090), "deepseek-r1:14b").chosen
     assert found
     assert found.placement == everywhere(found.estimate.load, 0)
+
+
+# --- what was measured ---------------------------------------------------------------------------
+
+ON_CPU = box(64, version="0.9.3", server={"runtime": "release"}, host={"physical_cores": 16})
+TAGS = ("deepseek-r1:32b", "deepseek-r1:7b")
+
+
+def graded(
+    machine: Machine, *tags: str, grades: Grades, profile: Profile = DEFAULT, **wishes: Any
+) -> Plan:
+    """Plan for named tags by what was measured on the machine."""
+    terms = Terms(
+        profile=profile,
+        machine=machine,
+        budget=budget(machine, profile.max_memory_bytes),
+        wishes=Wishes(context=profile.context, **wishes),
+        grades=grades,
+    )
+    found = pick_by([CATALOG.find(t) for t in tags], terms, named=True)
+    jsonschema.validate(found.to_json(), load_schema("plan"))
+    return found
+
+
+def raw(machine: Machine, tag: str, **more: Any) -> Fit:
+    """Return the fit by estimates alone, with no floor in speed."""
+    found = plan(machine, tag, profile=default(min_tps=0, **more)).chosen
+    assert found
+    return found
+
+
+def rate(fit: Fit) -> float:
+    assert fit.estimate.speed
+    return fit.estimate.speed.decode_tps[1]
+
+
+def tight(tag: str, spare_gib: float) -> Machine:
+    """Return a box where the model has so much to spare by its raw estimate."""
+    need = raw(ON_CPU, tag).estimate.host_bytes / GIB + spare_gib
+    ram = need / 0.9 if need > 13.5 else need + 1.5
+    machine = box(ram, version="0.9.3", server={"runtime": "release"})
+    assert budget(machine, None).host_bytes / GIB == pytest.approx(need, abs=0.01)
+    return machine
+
+
+def test_memory_that_was_measured_above_the_estimate_decides_and_the_detail_says_so() -> None:
+    machine = tight("deepseek-r1:14b", 0.5)
+    found = raw(machine, "deepseek-r1:14b").estimate
+    seen = graded_by(*[run_of(found, machine, memory=1.12)] * 3)
+    profile = default(min_tps=0)
+    after = graded(machine, "deepseek-r1:14b", "deepseek-r1:1.5b", grades=seen, profile=profile)
+    assert pick(after) == "deepseek-r1:1.5b"
+    [rejection] = after.rejected
+    assert rejection.reason == "memory"
+    assert "measured 12 % above the estimate in 3 runs; short by" in rejection.detail
+    assert found.resident_bytes
+    missing = found.host_bytes + 0.12 * found.resident_bytes - budget(machine, None).host_bytes
+    assert rejection.short_by_bytes == pytest.approx(missing, abs=2)
+
+
+def test_a_memory_ratio_below_one_never_lowers_what_is_needed() -> None:
+    machine = tight("deepseek-r1:14b", -0.5)
+    roomy = raw(ON_CPU, "deepseek-r1:14b").estimate
+    less = run_of(roomy, machine, memory=0.5)
+    found = graded(machine, "deepseek-r1:14b", grades=graded_by(less), profile=default(min_tps=0))
+    assert reasons(found) == {"deepseek-r1:14b": "memory"}
+    assert "measured" not in found.rejected[0].detail
+    seen = graded(
+        ON_CPU, "deepseek-r1:14b", grades=graded_by(run_of(roomy, ON_CPU, memory=0.5)),
+        profile=default(min_tps=0),
+    ).chosen  # fmt: skip
+    assert seen
+    calibrated = seen.estimate.calibrated
+    assert calibrated
+    assert calibrated.needs
+    assert calibrated.needs.total_bytes < seen.estimate.needs.total_bytes == roomy.total_bytes
+
+
+@pytest.mark.parametrize("beyond", [1, -1])
+def test_on_gpus_each_device_is_judged_by_the_larger_figure(beyond: int) -> None:
+    """By a ratio that makes it a little more, or less, than the card has to spare."""
+    tag, profile = "deepseek-r1:14b", default(placement="gpu")
+    machine = box(64, (RTX_4090[0], 13), version="0.9.3")
+    fit = raw(machine, tag, placement="gpu")
+    [device], [card] = fit.estimate.devices, budget(machine, None).cards
+    ratio = (card.budget_bytes + beyond * 2**20) / device.bytes
+    assert ratio > 1.05
+    seen = graded_by(run_of(fit.estimate, machine, memory=ratio))
+    found = graded(machine, tag, grades=seen, profile=profile)
+    assert (pick(found) == tag) is (beyond < 0)
+    if beyond > 0:
+        detail = found.rejected[0].detail
+        assert f"measured {100 * (ratio - 1):.0f} % above the estimate in 1 run; short" in detail
+        assert "on GPU 0" in detail
+        assert found.rejected[0].short_by_bytes == pytest.approx(2**20, abs=2)
+
+
+def test_the_cap_holds_for_what_was_measured() -> None:
+    found = raw(ON_CPU, "deepseek-r1:7b").estimate
+    profile = default(min_tps=0, max_memory_bytes=found.total_bytes + 2**20)
+    seen = graded_by(run_of(found, ON_CPU, memory=1.1))
+    after = graded(ON_CPU, "deepseek-r1:7b", grades=seen, profile=profile)
+    assert "of --max-memory" in after.rejected[0].detail
+
+
+@pytest.mark.parametrize(("ratio", "tag"), [(2.0, TAGS[0]), (0.4, TAGS[1])])
+def test_the_measured_speed_decides_on_the_floor(ratio: float, tag: str) -> None:
+    """Raw the larger is above the floor (below it), and by measurement below it (above it)."""
+    large = raw(ON_CPU, TAGS[0])
+    floor = rate(large) * (1.5 if ratio > 1 else 0.8)
+    seen = graded_by(*[run_of(large.estimate, ON_CPU, speed=ratio)] * 2)
+    by_estimate = plan(ON_CPU, *TAGS, profile=default(min_tps=floor))
+    assert pick(by_estimate) != tag
+    found = graded(ON_CPU, *TAGS, grades=seen, profile=default(min_tps=floor))
+    # Both have one architecture and quantization: their runs grade each other.
+    small = rate(raw(ON_CPU, TAGS[1])) * ratio
+    assert small > floor
+    assert pick(found) == tag
+    if ratio < 1:
+        assert "tokens/s, measured 60 % below the estimate in 2 runs" in found.rejected[0].detail
+
+
+def test_a_gpu_is_not_refused_for_a_measured_speed_either() -> None:
+    machine = box(64, RTX_4090, version="0.9.3")
+    fit = raw(machine, "deepseek-r1:14b")
+    seen = graded_by(*[run_of(fit.estimate, machine, speed=0.21)] * 3)
+    found = graded(machine, "deepseek-r1:14b", grades=seen, profile=default(min_tps=10_000))
+    assert pick(found) == "deepseek-r1:14b"
+    assert not found.warnings
+
+
+def test_what_is_deployed_and_holds_is_never_refused_for_speed_by_calibration() -> None:
+    large = raw(ON_CPU, TAGS[0])
+    floor = rate(large) * 0.8
+    slow = [run_of(large.estimate, ON_CPU, speed=0.5)] * 5
+    profile = default(min_tps=floor)
+    assert pick(graded(ON_CPU, *TAGS, grades=graded_by(*slow), profile=profile)) == TAGS[1]
+    seen = graded_by(*slow, deployed=large)
+    found = graded(ON_CPU, *TAGS, grades=seen, profile=profile)
+    assert pick(found) == TAGS[0]
+    assert any("it is deployed and holds, so it stays" in w for w in found.warnings)
+    # Its raw estimate refuses it as it does any other.
+    found = graded(ON_CPU, *TAGS, grades=seen, profile=default(min_tps=rate(large) * 1.1))
+    assert reasons(found)[TAGS[0]] == "speed"
+
+
+SPEEDS = st.lists(st.floats(0.3, 1.1), min_size=2, max_size=4)
+MEMORIES = st.lists(st.floats(0.97, 1.2), min_size=1, max_size=4)
+
+
+@given(SPEEDS, MEMORIES)
+@settings(deadline=None, max_examples=20)
+def test_noise_in_what_was_measured_of_it_does_not_turn_a_deployment_out(
+    speeds: list[float], memories: list[float]
+) -> None:
+    """Night after night another run is the newest: the plan is what serves, placed as it is."""
+    tag = "deepseek-r1:7b"
+    machine = tight(tag, 0.2)
+    serves = raw(machine, tag)
+    profile = default(min_tps=rate(serves) * 0.99, placement="any")
+    runs = [run_of(serves.estimate, machine, speed=s) for s in speeds]
+    runs += [run_of(serves.estimate, machine, memory=m, decode_tps=None) for m in memories]
+    for night in range(len(runs)):
+        seen = graded_by(*runs[night:], deployed=serves)
+        found = graded(machine, tag, "deepseek-r1:1.5b", grades=seen, profile=profile)
+        assert found.chosen
+        deployed = {
+            "tag": tag,
+            "context": serves.estimate.load.run.context,
+            "parallel": serves.estimate.load.run.parallel,
+            "placement": serves.placement.kind,
+            "settings": {},
+        }
+        assert as_planned(deployed, found.chosen, machine)
+        assert not found.slow
+
+
+def test_a_deployment_that_takes_far_more_than_it_promised_is_judged_by_that() -> None:
+    """Within the tolerance of its verdict it holds; beyond it, the larger figure decides."""
+    machine = tight("deepseek-r1:7b", 0.2)
+    serves = raw(machine, "deepseek-r1:7b")
+    for memory, tag in ((1.2, "deepseek-r1:7b"), (1.5, "deepseek-r1:1.5b")):
+        seen = graded_by(run_of(serves.estimate, machine, memory=memory), deployed=serves)
+        found = graded(
+            machine, "deepseek-r1:7b", "deepseek-r1:1.5b", grades=seen, profile=default(min_tps=0)
+        )
+        assert pick(found) == tag
+        assert any("so it stays" in w for w in found.warnings) is (memory < 1.25)
+
+
+def test_a_ledger_that_cannot_be_read_is_said_and_takes_no_plan_away() -> None:
+    found = graded(ON_CPU, *TAGS, grades=Grades(fault="the ledger is torn"))
+    assert pick(found) == pick(plan(ON_CPU, *TAGS))
+    assert "the ledger is torn" in found.warnings

@@ -12,11 +12,14 @@ from orchestrator.cli.render import emit
 from orchestrator.cli.render import estimate as render
 from orchestrator.cli.terminal import progress
 from orchestrator.estimate import Estimate
-from orchestrator.fit import shortfall
+from orchestrator.fit import graded, shortfall
+from orchestrator.grade import Grades
+from orchestrator.home import Home
 from orchestrator.lone import estimated
 from orchestrator.machine import Machine
 from orchestrator.machine_file import from_json
 from orchestrator.memory import KvType
+from orchestrator.order import grades
 from orchestrator.origin import described
 from orchestrator.plan import unmet
 from orchestrator.settings import Wishes
@@ -76,7 +79,10 @@ def estimate(
         num_batch=num_batch,
     )
     found = estimated(source.candidate, wishes, machine, server_version, gpu_layers)
-    for warning in (*unmet(found), *_too_large(found, machine)):
+    seen = grades(Home.of(os.environ), machine) if machine else Grades()
+    found = graded(found, seen, machine) if machine else found
+    faults = [seen.fault] if seen.fault else []
+    for warning in (*faults, *unmet(found), *_too_large(found, machine)):
         click.echo(f"warning: {warning}", err=True)
     document = _document(found, source)
     emit(document, _text(document), as_json=as_json)

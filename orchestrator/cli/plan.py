@@ -101,7 +101,11 @@ def show(found: Plan, *, as_json: bool) -> None:
 
 
 def show_compared(order: Order, machines: dict[str, Machine], *, as_json: bool) -> None:
-    """Print a plan a machine, side by side; exit code 3 where no machine holds anything."""
+    """Print a plan a machine, side by side; exit code 3 where no machine holds anything.
+
+    All are held against the raw estimates: a box where something was measured would be judged by
+    other figures than one that nobody has yet.
+    """
     from orchestrator.cli.render_plan import compare as render_compared
 
     found = plan_each(
@@ -123,6 +127,8 @@ def show_together(order: Order, seen: Survey, *, as_json: bool) -> None:
     if not order.tags or len(files) < 2:
         raise click.UsageError("--together needs two different models: --together TAG TAG")
     terms = replace(order.terms(seen.machine), installed=seen.names, partials=seen.partials)
+    if terms.grades.fault:
+        click.echo(f"warning: {terms.grades.fault}", err=True)
     found = load_all(files, terms)
     document = found.to_json()
     emit(document, render_together(document), as_json=as_json)
