@@ -191,6 +191,7 @@ def _attempt(
         rejected=plan.rejected,
         pulled_as=long_name if own else None,
         rehearsal=trail.rehearsals.get(fit.candidate.tag),
+        why=plan.why,
     )
     ledger = Ledger(order.home.ledger)
     number = ledger.begin(made.to_json(), seen.machine.to_json())

@@ -96,7 +96,7 @@ class Made:
 
     Until the model is derived its digests are unknown: None. `pulled_as` is the longer name that
     a download has until it is complete; None: it has none, or that name was there before.
-    `rehearsal` is what a stand-in proved before the download.
+    `rehearsal` is what a stand-in proved before the download, `why` the plan's reason for the pick.
     """
 
     fit: Fit
@@ -115,6 +115,7 @@ class Made:
     differences: Sequence[str] = ()
     pulled_as: str | None = None
     rehearsal: Mapping[str, Any] | None = None
+    why: str | None = None
 
     @property
     def settings(self) -> dict[str, object]:
@@ -158,6 +159,7 @@ class Made:
             "planned": planned(estimate),
             "measured": measured(proof.result.to_json()) if proof else None,
             "verdict": proof.verdict.to_json() if proof else None,
+            "why": self.why,
             "gap_s": gap_s,
             "failure": None,
             "rolled_back_from": None,

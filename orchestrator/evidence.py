@@ -19,7 +19,6 @@ from orchestrator import __version__
 from orchestrator.errors import DiskFull, InvalidInput
 from orchestrator.home import Home
 from orchestrator.ledger import Ledger
-from orchestrator.probe.settings import proxy_of
 from orchestrator.redact import Redactor
 from orchestrator.runtime.environment import shown_settings
 
@@ -130,6 +129,8 @@ def _versions() -> dict[str, str | None]:
 
 
 def _settings(environ: Mapping[str, str]) -> dict[str, str | None]:
+    from orchestrator.probe.settings import proxy_of  # the probe is not for those who only write
+
     ours = {k: v for k, v in environ.items() if k.startswith("DEPLOY_") and not _SECRET.search(k)}
     return {**shown_settings(environ), **ours, "proxy": proxy_of(environ)}
 

@@ -34,7 +34,7 @@ _SECRETS = (
     ),
     (
         re.compile(
-            r"(?i)([\w-]*(?:password|passwd|secret|token|api[_-]?key|credential)[\w-]*"
+            r"(?i)([\w-]*(?:password|passwd|secret|token(?!s\b)|api[_-]?key|credential)[\w-]*"
             r"[\"']?\s*[:=]\s*[\"']?)(?!\d+\b)[^\s\"',}]+"  # a number is a count of tokens
         ),
         r"\1REDACTED",

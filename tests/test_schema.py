@@ -11,7 +11,7 @@ from tests.conftest import RunDeploy
 
 OUTPUTS = (
     "bench", "catalog", "deployment", "env", "error", "estimate", "history", "machine", "plan",
-    "runbook", "runbooks", "runtime", "status", "verify",
+    "receipt", "receipt-comparison", "report", "runbook", "runbooks", "runtime", "status", "verify",
 )  # fmt: skip
 
 

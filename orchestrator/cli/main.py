@@ -37,10 +37,12 @@ COMMANDS = {
     "plan": ("plan", "Say what would be deployed here, and why nothing larger."),
     "probe": ("probe", "Show the machine: CPU, memory, disk, accelerators, server."),
     "profile": ("profile", "List the profiles, show one with who set what, or check a file."),
+    "receipt": ("receipt", "One redacted page of proof: what was promised, what was measured."),
     "remove": (
         "remove",
         "Take a deployment away: its names, and its download if deploy fetched it.",
     ),
+    "report": ("report", "Write one HTML page: what is deployed, why, and what was measured."),
     "rollback": ("rollback", "Go back to the deployment before, at once and without a download."),
     "runbook": ("runbook", "Run what cron runs: watchdog, nightly-bench, refresh."),
     "runtime": ("runtime", "Install, start, stop and inspect the Ollama server itself."),

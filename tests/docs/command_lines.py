@@ -57,6 +57,8 @@ def _walk(words: list[str]) -> tuple[click.Command | None, str]:
         path = f"{path} {word}"
         names = COMMANDS if command is deploy else command.commands
         found = command.get_command(click.Context(command), word) if word in names else None
+        if found is None and any(isinstance(p, click.Argument) for p in command.params):
+            break  # a group that takes a word of its own
         if found is None:
             return None, path
         command = found
