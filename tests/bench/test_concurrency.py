@@ -207,6 +207,8 @@ def test_ctrl_c_ends_users_who_hear_nothing(four: RealServer) -> None:
     with Relay(four.port) as relay:
         relay.freeze()
         interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        # Whoever starts the tests in the background may have SIGINT ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         interrupt.start()
         started = time.perf_counter()
 
@@ -214,4 +216,5 @@ def test_ctrl_c_ends_users_who_hear_nothing(four: RealServer) -> None:
             _sweep(relay.url, 4, window_s=_LONG_S)
 
         interrupt.join()
+        signal.signal(signal.SIGINT, before)
         assert time.perf_counter() - started < 10
