@@ -120,7 +120,9 @@ class _Bench:
 
     def _with_named(self, taken: Sequence[Document]) -> Comparison | None:
         """Compare with the run that was named, if one was; the ledger keeps the other result."""
-        return compared(taken, run=self._against) if self._against else None
+        if self._against is None:
+            return None
+        return compared(taken, rolling=self._rolling, run=self._against)
 
     def _confirmed(self, first: Document, second: Document) -> Document:
         """Record the second trial, and return the first with what both came to."""

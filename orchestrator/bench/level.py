@@ -4,20 +4,17 @@ Rates of single requests leave out the time that they waited for a slot: added u
 users on four slots came to 2.8 times what the server delivered.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.bench.noise import Noise
 from orchestrator.bench.sample import NOISY_SHARE
-from orchestrator.bench.stats import Summary, summarize
+from orchestrator.bench.stats import Summary, percentile, summarize
 
 if TYPE_CHECKING:
     from orchestrator.server import Done, Piece
 
-# A percentile p needs ten samples beyond it: 10 / (1 - p).
-_ENOUGH_FOR_P90 = 100
 _ENOUGH_ROUNDS = 3
 
 
@@ -144,7 +141,7 @@ def level(
         aggregate_tps=arrived / window.length_s,
         per_user_tps=_summary(rates, slots, "tokens/s", rejected=len(ended) - len(rates)),
         ttft_s=_summary(ttfts, slots, "s"),
-        ttft_p90_s=_p90(ttfts),
+        ttft_p90_s=percentile(ttfts, 0.9),
         queue_share=_queue_share(r for r in ended if window.holds(r.first_s)),
         noisy=max(noise.foreign_cpu or 0.0, noise.steal or 0.0) >= NOISY_SHARE,
     )
@@ -180,12 +177,6 @@ def _summary(
     if found is None or len(rounds) >= _ENOUGH_ROUNDS:
         return found
     return replace(found, ci_low=None, ci_high=None)
-
-
-def _p90(values: Sequence[float]) -> float | None:
-    if len(values) < _ENOUGH_FOR_P90:
-        return None
-    return sorted(values)[math.ceil(0.9 * len(values)) - 1]
 
 
 def _queue_share(requests: Iterable[Request]) -> float | None:
