@@ -24,6 +24,7 @@ soak: $(DEV_STAMP)
 
 perf: $(DEV_STAMP)
 	$(PYTHON) scripts/perf.py
+	$(PYTHON) scripts/perf_bench.py
 
 lint: $(DEV_STAMP)
 	$(VENV)/bin/ruff check .
