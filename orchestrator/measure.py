@@ -116,7 +116,19 @@ class _Bench:
             taken.append(self._measured(alone))
             first = self._confirmed(*taken)
             named = self._with_named(taken)
+        self._clear(first)
         return {**first, "comparison": named.to_json()} if named else first
+
+    def _clear(self, now: Document) -> None:
+        """Let an earlier suspicion go that this run does not bear out: left out for good, such runs
+        would leave a baseline of nothing but fast nights.
+        """
+        before = self._before and self._before["comparison"]
+        if not (self._before and before) or before["outcome"] != "suspected":
+            return
+        if now["comparison"]["outcome"] in ("same", "better"):
+            cleared = {"outcome": "same", "why": f"run {now['id']} did not bear out a suspicion"}
+            self._ledger.judge(self._before["id"], {**before, **cleared})
 
     def _with_named(self, taken: Sequence[Document]) -> Comparison | None:
         """Compare with the run that was named, if one was; the ledger keeps the other result."""

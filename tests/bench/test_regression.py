@@ -73,6 +73,8 @@ class Nights:
         if found in ("suspected", "regressed"):  # at once again
             tonight.append(self._box.measured(loss))
             found = self._judged(tonight)
+        if found in ("same", "better"):
+            self._good += self._left_open
         self._left_open = tonight[-1:] if found == "suspected" else []
         if found not in ("suspected", "regressed"):
             self._good += tonight
