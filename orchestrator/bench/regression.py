@@ -16,9 +16,9 @@ chosen):
     alarms, mean              0.2   0.3   0.5   0.6
     more than two, of 200      0     0     3     6
 
-It takes the scatter of SCATTER_RUNS runs: by that of ten many more have more than two at 3 %. A loss
-of 8 % after 30 good nights is found by the second night on all of 100 boxes at 1 and 1.5 %, on 97
-at 2 %.
+It takes the scatter of SCATTER_RUNS runs: by that of ten many more have more than two at 3 %.
+A loss of 8 % after 30 good nights is found by the second night on all of 100 boxes at 1 and 1.5 %,
+on 97 at 2 %.
 """
 
 import itertools
