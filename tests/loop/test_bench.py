@@ -126,7 +126,8 @@ def test_a_slowed_server_is_a_confirmed_regression_and_a_busy_box_is_none(
 def test_what_is_measured_is_what_the_kernel_and_the_server_say(
     run_deploy: RunDeploy, stocked: RealServer
 ) -> None:
-    _, found = bench(run_deploy, stocked, "--concurrency", "1,2", budget="100s")
+    flags = ("--concurrency", "1,2", "--context", "1024")  # little to fill
+    _, found = bench(run_deploy, stocked, *flags, budget="40s")
 
     [runner] = runners_of(stocked.pid)
     assert found["memory"]["resident_bytes"] == runner.peak_rss_bytes
