@@ -58,7 +58,7 @@ def bench(order: Order, seen: Survey, model: str, asked: Asked, progress: Progre
     Inconclusive: it is of another kind. ServerUnreachable, OutOfMemory.
     """
     ledger, loaded = Ledger(order.home.ledger), {m.name for m in seen.server.loaded()}
-    against = None if asked.against is None else run_of(ledger, asked.against)
+    against = None if asked.against is None else ledger.known_run(asked.against)
     subject = replace(
         subject_of(order, seen, model, progress),
         effort=asked.effort,
@@ -198,13 +198,6 @@ def _conditions(subject: Subject) -> Document:
     )
 
 
-def run_of(ledger: Ledger, number: int) -> Document:
-    """Return a bench run by its number. Raises InvalidInput: there is none."""
-    if (found := ledger.bench_run(number)) is None:
-        raise ledger.no_run(number)
-    return found
-
-
 def subject_of(order: Order, seen: Survey, model: str, progress: Progress) -> Subject:
     """Return what is to be measured under a name: tag, alias or derived model."""
     server, profile = seen.server, order.profile
@@ -266,11 +259,14 @@ def _deployed(order: Order, seen: Survey, model: str) -> dict[str, Any] | None:
 
 
 def _absent(order: Order, host: str, model: str) -> UnknownModel:
-    """Say whether the catalogue knows what the server lacks. Raises UnknownModel: it does not."""
-    tag = order.catalog.find(model).tag
-    return UnknownModel(
-        f"the server at {host} does not have {model}", hint=f"get it with `deploy auto {tag}`"
-    )
+    """Say what to do about a model that the server lacks."""
+    what = f"the server at {host} does not have {model}"
+    try:
+        tag = order.catalog.find(model).tag
+    except UnknownModel as e:
+        hint = "`ollama list` shows what it has, `deploy catalog` what could be deployed"
+        return UnknownModel(f"{what}, and {e.what}", hint=hint)
+    return UnknownModel(what, hint=f"get it with `deploy auto {tag}`")
 
 
 def candidate_of(name: str, shown: Shown) -> Candidate:

@@ -21,7 +21,7 @@ _REASONS = {
 _DISTURBING = frozenset(
     {"hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake"}
 )
-_FOREIGN_SHARE = 0.10  # as of the processors: see sample.NOISY_SHARE
+_FOREIGN_SHARE = 0.10  # as of the processors: see noise.NOISY_SHARE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.bench.noise import Noise
-from orchestrator.bench.sample import NOISY_SHARE
 from orchestrator.bench.stats import Summary, percentile, summarize
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def level(
         ttft_s=_summary(ttfts, slots, "s"),
         ttft_p90_s=percentile(ttfts, 0.9),
         queue_share=_queue_share(r for r in ended if window.holds(r.first_s)),
-        noisy=max(noise.foreign_cpu or 0.0, noise.steal or 0.0) >= NOISY_SHARE,
+        noisy=noise.disturbing,
     )
 
 

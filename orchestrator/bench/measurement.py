@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.bench.comparison import QUIET_SHARE
 from orchestrator.bench.noise import Noise
 from orchestrator.bench.sample import REJECTED, Sample, clocks_disagree
 from orchestrator.bench.stats import Summary, summarize
 from orchestrator.bench.workload import Workload
-
-QUIET_SHARE = 0.6
-"""Of the samples that count so many must be quiet, or nothing is said about speed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

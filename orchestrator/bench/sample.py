@@ -6,13 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from orchestrator.bench.device_state import DeviceState, disturbed
+from orchestrator.bench.noise import Noise
 
 Outcome = Literal["ok", "warmup", "cached", "miscounted", "short", "retried"]
 REJECTED: tuple[Outcome, ...] = ("cached", "short", "miscounted")
-
-NOISY_SHARE = 0.10
-"""Foreign share of all processors from which a sample is marked: below it the variation of decode
-fell from 17 % to 7 % in 78 samples; it does more than ten times as many samples would."""
 
 _CACHED_FACTOR = 3.0
 # Beside a compiler decode fell to a 27th; a prompt of 200 tokens in the cache was 300 times faster.
@@ -66,8 +63,8 @@ class Sample:
     @property
     def noisy(self) -> bool:
         """Something else took the processors or a device, or slowed a device down."""
-        shares = (self.foreign_cpu or 0.0, self.steal or 0.0)
-        return max(shares) >= NOISY_SHARE or disturbed(self.devices)
+        noise = Noise(foreign_cpu=self.foreign_cpu, steal=self.steal)
+        return noise.disturbing or disturbed(self.devices)
 
     @property
     def prefill_tps(self) -> float | None:

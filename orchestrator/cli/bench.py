@@ -20,7 +20,7 @@ from orchestrator.errors import (
 from orchestrator.home import Home
 from orchestrator.ledger import Ledger
 from orchestrator.lock import only_one
-from orchestrator.measure import Asked, run_of
+from orchestrator.measure import Asked
 from orchestrator.measure import bench as measure
 from orchestrator.survey import survey
 
@@ -149,7 +149,7 @@ def accept(run: int, as_json: bool, verbose: bool, log_format: str | None) -> No
     """
     start_log(verbose=verbose, log_format=log_format)
     ledger = Ledger(Home.of(os.environ).ledger)
-    found = run_of(ledger, run)
+    found = ledger.known_run(run)
     ledger.pin(run)
     rate = found["metrics"]["decode_tps"]
     said = f"run {run} of {found['model']} is the baseline of its kind from now on"

@@ -68,9 +68,7 @@ def history(
     _refuse_contradictions(ctx, csv=csv, as_json=as_json, what=what)
     ledger = Ledger(Home.of(os.environ).ledger)
     if number is not None:
-        bench = ledger.bench_run(number)
-        if bench is None:
-            raise ledger.no_run(number)
+        bench = ledger.known_run(number)
         emit(bench, one_run(bench), as_json=as_json)
         return
     asked = _Asked(what, Wanted(model=model, since=since_of(since, datetime.now(UTC))), limit)

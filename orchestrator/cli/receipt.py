@@ -81,12 +81,10 @@ def _give(document: Mapping[str, Any], text: str, output: Path | None, *, as_jso
 
 def _bench(ledger: Ledger, run: int | None) -> dict[str, Any]:
     """Return the run of that number; without one the last of what is deployed, else of all."""
-    number = run or _last(ledger)
+    number = _last(ledger) if run is None else run
     if number is None:
         raise InvalidInput("nothing was measured yet", hint="measure with `deploy bench MODEL`")
-    if (found := ledger.bench_run(number)) is None:
-        raise ledger.no_run(number)
-    return found
+    return ledger.known_run(number)
 
 
 def _last(ledger: Ledger) -> int | None:

@@ -78,9 +78,7 @@ class Benches(Database):
         Also one that is slower than those before it: that is how a loss is accepted.
         Raises InvalidInput: there is no such run, or it tells nothing of speed.
         """
-        bench = self.bench_run(number)
-        if bench is None:
-            raise self.no_run(number)
+        bench = self.known_run(number)
         [(text,)] = self.read("SELECT figures FROM bench_runs WHERE id = ?", (number,))
         if why := of_run.unfit(bench, {**_UNKNOWN, **json.loads(text)}):
             raise InvalidInput(
@@ -93,12 +91,14 @@ class Benches(Database):
                 (bench["key"], number, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
             )
 
-    def no_run(self, number: int) -> InvalidInput:
-        """Return the error for a number that no bench run has, naming those that there are."""
+    def known_run(self, number: int) -> Document:
+        """Return a bench run with its samples. Raises InvalidInput, naming those that there are."""
+        if (found := self.bench_run(number)) is not None:
+            return found
         known = self.read("SELECT min(id), max(id) FROM bench_runs", ())
         first, last = known[0] if known else (None, None)
         there_are = "none was recorded yet" if first is None else f"there are {first} to {last}"
-        return InvalidInput(
+        raise InvalidInput(
             f"there is no bench run {number}: {there_are}",
             hint="`deploy history --what bench` lists the runs with their numbers",
         )

@@ -68,16 +68,13 @@ def figures(bench: Document) -> dict[str, Any]:
 def unusable(bench: Document, of: Document) -> str | None:
     """Return why a run with the figures `of` is in no baseline by itself; None: it is in one."""
     slower = of["comparison"] in _SLOWER
-    reasons = (
-        (of["effort"] == "validate", "a few samples after a load are no baseline"),
-        (slower, f"its comparison says {of['comparison']}"),
-    )
-    return unfit(bench, of) or next((why for holds, why in reasons if holds), None)
+    return unfit(bench, of) or (f"its comparison says {of['comparison']}" if slower else None)
 
 
 def unfit(bench: Document, of: Document) -> str | None:
     """Return why a run tells nothing of speed, so that nobody can make it the baseline either."""
     reasons = (
+        (of["effort"] == "validate", "it is the few samples that follow a deployment's load"),
         (not bench.get("key"), "it was measured by an older deploy, so it has no key"),
         (of["verdict"] == "inconclusive", "its verdict is inconclusive"),
         (bench.get("stopped") != "complete", "it did not run to its end"),

@@ -133,8 +133,10 @@ def test_a_slower_run_is_in_no_baseline_until_somebody_accepts_it(
 
 
 def test_a_few_samples_after_a_load_are_no_baseline(ledger: Ledger) -> None:
-    ledger.record_bench(document(effort="validate"))
+    number = ledger.record_bench(document(effort="validate"))
     assert ledger.baseline(KEY) == []
+    with pytest.raises(InvalidInput, match="follow a deployment's load"):
+        ledger.pin(number)
 
 
 def test_a_key_has_one_pin_and_the_last_one_counts(ledger: Ledger) -> None:
