@@ -70,7 +70,7 @@ def _users(
 
 
 @click.command("bench")
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option("--quick", is_flag=True, help="About a minute: fewer, shorter samples.")
 @click.option("--full", is_flag=True, help="Up to an hour: deeper prompts, the context filled.")
 @click.option("--time-budget", callback=duration_option, help="Bound on all of it: 90s, 5m, 1h.")
@@ -81,7 +81,7 @@ def _users(
 @click.option("--profile", "profile_name", metavar="NAME|FILE")
 @common
 def one_model(
-    model: str,
+    model: str | None,
     quick: bool,
     full: bool,
     time_budget: float | None,
@@ -97,8 +97,9 @@ def one_model(
 
     The name of a deployment (its tag, alias or derived name) is measured with its own options.
     Speed is held against earlier runs of the same kind; a loss is measured again at once, and
-    exits with 8 if that confirms it. Exit 9: the box was too noisy, or the runs do not compare.
-    `deploy bench accept RUN` pins a run as the baseline.
+    exits with 8 if that confirms it. Without MODEL, --compare RUN measures that run's model. Exit
+    9: the box was too noisy, or the runs do not compare. `deploy bench accept RUN` pins a run as
+    the baseline.
     """
     start_log(verbose=verbose, log_format=log_format)
     if quick and full:
@@ -106,6 +107,9 @@ def one_model(
     if time_budget is not None and time_budget < _LEAST_BUDGET_S:
         raise click.UsageError(f"--time-budget: {time_budget:g} s measure nothing; at least 10s")
     order = order_of((), flags)
+    if model is None and against is None:
+        raise click.UsageError("Missing argument 'MODEL'.")
+    model = model or Ledger(order.home.ledger).known_run(against or 0)["model"]
     seen = survey(order.home, order.environ, parallel=order.profile.parallel)
     if not seen.answers:
         raise ServerUnreachable(f"no Ollama server answers at {seen.server.host}")

@@ -213,7 +213,7 @@ def test_wrong_flags_are_refused_before_anything_is_asked(
     assert "Traceback" not in found.stderr
 
 
-@pytest.mark.parametrize("words", [("accept", "7"), (MODEL, "--compare", "7")])
+@pytest.mark.parametrize("words", [("accept", "7"), (MODEL, "--compare", "7"), ("--compare", "7")])
 def test_a_run_that_does_not_exist_is_named(
     run_deploy: RunDeploy, stocked: RealServer, words: tuple[str, ...]
 ) -> None:
