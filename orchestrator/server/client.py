@@ -1,12 +1,10 @@
 """One Ollama server: short reads over the wire, everything else through the ollama client."""
 
 import contextlib
-import functools
-import ssl
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.errors import (
     InvalidInput,
@@ -17,28 +15,22 @@ from orchestrator.errors import (
 )
 from orchestrator.machine import LoadedModel
 from orchestrator.server import failures, wire
+from orchestrator.server.connection import Connection
 from orchestrator.server.hangup import Hangup
 from orchestrator.server.shown import Claim, Installed, Shown
 from orchestrator.server.silence import Silence
 from orchestrator.server.stream import LoadTiming, Piece, PullStep, seconds
 
-if TYPE_CHECKING:
-    import ollama
-
 _LONGEST_VERSION = 64
 _VERSION_S = 4.0  # answered from memory, even while a model loads
 _QUICK_S = 10.0
-_CONNECT_S = 5.0
 _HASHING_S = 3600.0  # "verifying sha256 digest" sends nothing: 400 GB at 115 MB/s of a slow disk
 _WORK_S = 600.0
 _DOWNLOAD_SILENCE_S = 45.0  # the server reports every 60 ms while it downloads
 
 
-class Server:
+class Server(Connection):
     """The API of the Ollama server at `host`, a URL. Every method may raise ServerUnreachable."""
-
-    def __init__(self, host: str) -> None:
-        self.host = host
 
     def version(self) -> str:
         """Return the server's version, "0.9.3"."""
@@ -160,7 +152,7 @@ class Server:
         silence = Silence()
         self.version()  # a server that hangs is found out here: below it would have an hour
         try:
-            with self._mapped(), self._client(_HASHING_S, response=silence.take) as client, silence:
+            with self.mapped(), self.client(_HASHING_S, response=silence.take) as client, silence:
                 silence.allow(silence_s)
                 for step in client.pull(name, insecure=insecure, stream=True):
                     silence.allow(None)
@@ -192,7 +184,7 @@ class Server:
 
     def _create(self, name: str, **fields: Any) -> None:
         status = None
-        with self._writing(name), self._client(_WORK_S) as client:
+        with self._writing(name), self.client(_WORK_S) as client:
             # Drained to the end: a dropped create leaks a goroutine and a temporary file.
             for step in client.create(model=name, stream=True, **fields):
                 status = step.status
@@ -204,7 +196,7 @@ class Server:
         import httpx
 
         url = f"{self.host}/api/blobs/{digest}"
-        with self._mapped(), httpx.Client(trust_env=False, timeout=_WORK_S) as client:
+        with self.mapped(), httpx.Client(trust_env=False, timeout=_WORK_S) as client:
             if client.head(url).status_code == httpx.codes.OK:
                 return
             size = {"Content-Length": str(path.stat().st_size)}
@@ -214,13 +206,13 @@ class Server:
 
     def copy(self, source: str, target: str) -> None:
         """Name the model `source` also `target`, replacing what had that name."""
-        with self._writing(target), self._client(_QUICK_S) as client:
+        with self._writing(target), self.client(_QUICK_S) as client:
             client.copy(source, target)
 
     def delete(self, name: str) -> None:
         """Take one name away; blobs that other names use stay. Nothing happens if it is absent."""
         if self.find(name) is not None:
-            with self._mapped(), self._client(_QUICK_S * 6) as client:
+            with self.mapped(), self.client(_QUICK_S * 6) as client:
                 client.delete(name)
 
     def load(
@@ -233,7 +225,7 @@ class Server:
     ) -> LoadTiming:
         """Load a model and return when it can answer. Raises OutOfMemory, ServerRefused."""
         started = time.perf_counter()
-        with self._loading(name), self._client(timeout_s) as client:
+        with self._loading(name), self.client(timeout_s) as client:
             answer = client.generate(
                 model=name, prompt="", options=options or {}, keep_alive=keep_alive
             )
@@ -242,7 +234,7 @@ class Server:
 
     def unload(self, name: str, *, timeout_s: float = 60) -> None:
         """Take a model out of memory and wait until the server no longer lists it."""
-        with self._loading(name), self._client(timeout_s) as client:
+        with self._loading(name), self.client(timeout_s) as client:
             client.generate(model=name, prompt="", keep_alive=0)
         deadline = time.monotonic() + timeout_s
         while self.claim(name) is not None:
@@ -267,7 +259,7 @@ class Server:
         `hangup` can end it from another thread; to the reader that is ServerUnreachable.
         """
         hooks = {} if hangup is None else {"request": hangup.follow}
-        with self._loading(model), self._client(timeout_s, **hooks) as client:
+        with self._loading(model), self.client(timeout_s, **hooks) as client:
             chunks = client.generate(
                 model=model,
                 prompt=prompt,
@@ -294,7 +286,7 @@ class Server:
         `think` None leaves the parameter out, which servers before 0.9 do not have; True is refused
         for a model that does not think (ServerRefused).
         """
-        with self._loading(model), self._client(timeout_s) as client:
+        with self._loading(model), self.client(timeout_s) as client:
             chunks = client.chat(
                 model=model,
                 messages=[{"role": "user", "content": text}],
@@ -310,44 +302,10 @@ class Server:
         return wire.request(self.host, "GET", path, timeout_s=_QUICK_S)
 
     @contextlib.contextmanager
-    def _client(self, read_s: float, **hooks: Callable[[Any], None]) -> Iterator["ollama.Client"]:
-        """Yield a client; a hook "request" or "response" is called with each of these."""
-        import httpx
-        import ollama
-
-        # A proxy of the environment must never stand between us and a server that we were given.
-        client = ollama.Client(
-            self.host,
-            trust_env=False,
-            verify=_certificates(),
-            timeout=httpx.Timeout(read_s, connect=_CONNECT_S),
-            event_hooks={kind: [hook] for kind, hook in hooks.items()},
-        )
-        try:
-            yield client
-        finally:
-            client.close()  # type: ignore[no-untyped-call]
-
-    @contextlib.contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """Map every failure of the ollama client and of httpx below it."""
-        import httpx
-        import ollama
-
-        try:
-            yield
-        except ollama.ResponseError as e:
-            raise ServerRefused(e.error, status=e.status_code) from e
-        except httpx.TimeoutException as e:
-            raise ServerUnreachable(f"the Ollama server at {self.host} stopped answering") from e
-        except (ConnectionError, httpx.TransportError) as e:
-            raise ServerUnreachable(f"lost the Ollama server at {self.host} ({e})") from e
-
-    @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[None]:
         """Map failures of requests that write a name into the store."""
         try:
-            with self._mapped():
+            with self.mapped():
                 yield
         except ServerRefused as e:
             raise failures.write_failure(name, e.what) from e
@@ -356,22 +314,12 @@ class Server:
     def _loading(self, name: str) -> Iterator[None]:
         """Map failures of requests that may load a model."""
         try:
-            with self._mapped():
+            with self.mapped():
                 yield
         except ServerRefused as e:
             failure = failures.load_failure(name, e.what)
             failure.details |= e.details
             raise failure from e
-
-
-@functools.cache
-def _certificates() -> ssl.SSLContext:
-    """Return what every client checks a server with. To read the authorities takes 17 ms, which
-    would count as time to first token if each request did it anew.
-    """
-    import httpx
-
-    return httpx.create_ssl_context(trust_env=False)
 
 
 def _chunks(path: Path, progress: Callable[[int], None]) -> Iterator[bytes]:

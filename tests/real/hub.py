@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _PIECE = 64 * 1024
+_HASHED_BYTES = 2**31  # sparse files of true size are not read
 _BUFFER = 64 * 1024  # small, so that what counts as sent has arrived
 
 
@@ -57,6 +58,8 @@ class Hub:
         self.asked: list[Asked] = []
         self.elsewhere: str | None = None
         self.gated: set[str] = set()
+        self.lfs_from_bytes = 10**6
+        self._digests: dict[tuple[Path, int, int], str] = {}
         self.manifests: dict[str, bytes] = {}
         self.blobs: dict[str, Path] = {}
         self._lock = threading.Lock()
@@ -156,11 +159,29 @@ class Hub:
         if not folder.is_dir():
             return b""
         files = sorted(p for p in folder.rglob("*") if p.is_file())
-        siblings = [
-            {"rfilename": str(p.relative_to(folder)), "size": p.stat().st_size, "blobId": "0" * 40}
-            for p in files
-        ]
+        siblings = [self._sibling(p, str(p.relative_to(folder))) for p in files]
         return json.dumps({"id": repo, "sha": COMMIT, "siblings": siblings, "tags": []}).encode()
+
+    def _sibling(self, path: Path, name: str) -> dict[str, Any]:
+        """Return what a listing with ?blobs=true says of a file; large ones are in LFS."""
+        size = path.stat().st_size
+        told: dict[str, Any] = {"rfilename": name, "size": size, "blobId": "0" * 40}
+        if size < self.lfs_from_bytes:
+            data = path.read_bytes()
+            return told | {"blobId": hashlib.sha1(b"blob %d\0" % size + data).hexdigest()}
+        return told | {"lfs": {"sha256": self._sha256(path), "size": size, "pointerSize": 130}}
+
+    def _sha256(self, path: Path) -> str:
+        """Return the digest of a file, each read once; of a model of true size, a made-up one."""
+        told = path.stat()
+        key = (path, told.st_mtime_ns, told.st_size)
+        if key not in self._digests:
+            made_up = hashlib.sha256(str(path).encode()).hexdigest()
+            if told.st_size < _HASHED_BYTES:
+                with path.open("rb") as file:
+                    made_up = hashlib.file_digest(file, "sha256").hexdigest()
+            self._digests[key] = made_up
+        return self._digests[key]
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""A model as one file: out of a store, across an air gap, into another store."""

@@ -1,0 +1,1 @@
+"""The official releases of Ollama: chosen for this box, verified, unpacked, rolled back."""
