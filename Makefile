@@ -25,6 +25,9 @@ soak: $(DEV_STAMP)
 perf: $(DEV_STAMP)
 	$(PYTHON) scripts/perf.py
 	$(PYTHON) scripts/perf_bench.py
+	$(PYTHON) scripts/perf_transfer.py
+	$(PYTHON) scripts/perf_pull.py
+	$(PYTHON) scripts/perf_bundle.py
 
 lint: $(DEV_STAMP)
 	$(VENV)/bin/ruff check .

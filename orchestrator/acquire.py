@@ -1,23 +1,21 @@
 """From a fit by the catalogue to a fit by the true header: fetch, check every byte, judge again."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from orchestrator import log
-from orchestrator.errors import DiskFull, PullFailed, ServerRefused
-from orchestrator.fit import Fit, Rejection, download_bytes
+from orchestrator.errors import ServerRefused
+from orchestrator.fit import Fit, Rejection
 from orchestrator.ledger import Ledger
 from orchestrator.model import Architecture, Candidate
 from orchestrator.offload import offloaded
 from orchestrator.order import Order
-from orchestrator.probe.disk import read_disk
 from orchestrator.progress import Progress
+from orchestrator.pull.turn import turn
+from orchestrator.pull.wholeness import layers, mend
 from orchestrator.server.shown import Shown
-from orchestrator.source import Source
-from orchestrator.store import Damage, Layer, Store
+from orchestrator.source import Pulled, Source
+from orchestrator.store import Store
 from orchestrator.survey import Survey
-from orchestrator.units import gb, gib
 
 _SAME_PARAMETERS = 0.10
 _SHAPE = (
@@ -45,29 +43,20 @@ def acquire(
     tag = fit.candidate.tag
     store = Store.at(seen.machine.disk.model_store)
     if seen.server.find(tag) is None:
-        fetched = _fetch(fit, seen, source, progress)
-        suspects = None if store is None else _layers(store, tag, fetched)
+        pulled = _fetch(order, seen, fit, source, progress)
+        suspects = layers(store, tag, pulled.cached) if store else []
     else:
         progress.say(f"{tag} is in the server's store: nothing to download")
-        suspects = None if store is None or _known(order, seen, tag) else _layers(store, tag)
-    if store and suspects and (damaged := _damage(store, tag, suspects, progress)):
-        _replace(store, fit, seen, damaged, source, progress)
+        suspects = layers(store, tag) if store and not _known(order, seen, tag) else []
+    if store and suspects:
+        mend(store, tag, suspects, lambda: _fetch(order, seen, fit, source, progress), progress)
     return _true(order, seen, fit, progress)
 
 
-def _fetch(fit: Fit, seen: Survey, source: Source, progress: Progress) -> tuple[str, ...]:
-    """Pull, and return the digests that were in the store already: nobody looked at their bytes."""
-    _check_disk(fit, seen)
-    size = gb(fit.candidate.file_bytes)
-    progress.say(f"pulling {fit.candidate.tag} ({size}) from {source.name}")
-    return source.pull(fit.candidate.tag, progress).cached
-
-
-def _layers(store: Store, tag: str, among: Iterable[str] | None = None) -> list[Layer]:
-    manifest = store.manifest(tag)
-    wanted = None if among is None else set(among)
-    layers = manifest.layers if manifest else ()
-    return [each for each in layers if wanted is None or each.digest in wanted]
+def _fetch(order: Order, seen: Survey, fit: Fit, source: Source, progress: Progress) -> Pulled:
+    tag = fit.candidate.tag
+    with turn(order.home, seen.server.host, source.final(tag), progress):
+        return source.pull(tag, progress)
 
 
 def _known(order: Order, seen: Survey, tag: str) -> bool:
@@ -80,45 +69,6 @@ def _known(order: Order, seen: Survey, tag: str) -> bool:
             looked = ledger.verification(used["id"])
             return not (looked and looked["damaged"])
     return False
-
-
-def _damage(store: Store, tag: str, layers: list[Layer], progress: Progress) -> list[Damage]:
-    def tick(digest: str, done: int, total: int) -> None:
-        progress.advance(f"verify {tag} {digest[7:19]}", done, total)
-
-    with log.stage("store.verify", tag=tag):
-        try:
-            return store.damage(layers, tick)
-        except OSError as e:
-            progress.say(f"warning: {tag} is not verified: {e.filename}: {e.strerror}")
-            return []
-
-
-def _replace(
-    store: Store,
-    fit: Fit,
-    seen: Survey,
-    damaged: list[Damage],
-    source: Source,
-    progress: Progress,
-) -> None:
-    """Remove damaged blobs and fetch them again: a pull trusts whatever lies in the store."""
-    tag = fit.candidate.tag
-    for each in damaged:
-        log.event("blob.damaged", digest=each.digest, what=each.what)
-        progress.say(f"{tag} is damaged in the store: {each.digest} {each.detail}")
-    if not store.writable:
-        paths = " ".join(str(each.path) for each in damaged)
-        raise PullFailed(
-            f"{tag} is damaged in the store {store.path}, where we may not write",
-            hint=f"as the server's user: rm {paths}; then the same command again",
-        )
-    for each in damaged:
-        store.set_aside(each.digest)
-    try:
-        _fetch(fit, seen, source, progress)
-    finally:
-        store.bring_back()  # a damaged file may still serve; no file serves nobody
 
 
 def _true(order: Order, seen: Survey, fit: Fit, progress: Progress) -> Acquired | Rejection:
@@ -177,16 +127,3 @@ def _differences(candidate: Candidate, shown: Shown) -> tuple[str, ...]:
         for key in listed
         if found[key] not in (listed[key], None, 0, "unknown") and listed[key] is not None
     )
-
-
-def _check_disk(fit: Fit, seen: Survey) -> None:
-    """Look again right before the bytes move: the plan's figure may be minutes old."""
-    store = seen.machine.disk.model_store
-    free = read_disk(Path(store)).free_bytes if store else None
-    need = download_bytes(fit.candidate, seen.partials)
-    if free is not None and free < need:
-        raise DiskFull(
-            f"pulling {fit.candidate.tag} needs {gib(need)} at {store}; {gib(free)} is free",
-            needed_bytes=need,
-            free_bytes=free,
-        )

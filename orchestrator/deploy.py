@@ -1,5 +1,6 @@
 """The story: look, plan, rehearse, pull, derive, load, measure, judge; step down, or move alias."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,12 +27,12 @@ from orchestrator.ledger import Ledger
 from orchestrator.order import Order, intend, nothing_fits
 from orchestrator.plan import Plan, choose
 from orchestrator.progress import Progress
+from orchestrator.pull.chain import Failures, first
+from orchestrator.pull.sources import Sources
 from orchestrator.rehearse import rehearse
-from orchestrator.runtime import installed, refuse_start, start, systemd_unit
-from orchestrator.runtime.embedded import install
+from orchestrator.serving import serving
 from orchestrator.settle import settle
 from orchestrator.source import Source
-from orchestrator.source.registry import Registry
 from orchestrator.source.starter import Starter
 from orchestrator.survey import Survey, survey
 from orchestrator.tidy import tidy
@@ -83,7 +84,8 @@ def _beside(order: Order, seen: Survey) -> list[dict[str, Any]]:
 
 def _loop(order: Order, seen: Survey, trail: Trail, progress: Progress) -> dict[str, Any]:
     """Try candidate after candidate until one holds."""
-    registry = Registry(seen.server, order.profile.registry)
+    store = seen.machine.disk.model_store
+    sources = Sources(order=order, server=seen.server, store_path=store).tried()
     while True:
         plan = intend(order, seen, trail.ruled_out)
         fit = _pick(plan, trail, progress)
@@ -91,15 +93,13 @@ def _loop(order: Order, seen: Survey, trail: Trail, progress: Progress) -> dict[
             return document
         try:
             refused = _rehearsed(order, seen, plan, fit, trail, progress)
-            outcome = refused or _attempt(order, seen, fit, plan, registry, trail, progress)
+            outcome = refused or _delivered(order, seen, fit, plan, sources, trail, progress)
         except (ModelUnavailable, SourceCorrupt) as e:
-            trail.failed_source(registry.name, e)
             if order.tags:
                 raise
             tag = fit.candidate.tag
             trail.out(Rejection(tag=tag, reason="unavailable", detail=e.what))
         except PullFailed as e:
-            trail.failed_source(registry.name, e)
             return _fall_back(order, seen, plan, e, trail, progress)
         else:
             if not isinstance(outcome, Rejection):
@@ -115,31 +115,6 @@ def _pick(plan: Plan, trail: Trail, progress: Progress) -> Fit:
     for note in plan.warnings:
         progress.say(f"warning: {note}")
     return plan.chosen
-
-
-def serving(order: Order, progress: Progress) -> Survey:
-    """Return the survey of a server that answers, started (and installed) if none did."""
-    parallel = order.profile.parallel
-    seen = survey(order.home, order.environ, parallel=parallel)
-    if seen.answers:
-        return seen
-    if unit := systemd_unit():
-        progress.say(f"{unit.name} is installed and does not answer: starting a server of our own")
-    refuse_start(seen.server.host)
-    binary = installed(order.home, order.environ)
-    if binary is None:
-        progress.say("no Ollama on this box: installing the embedded runtime (it runs on the CPU)")
-        binary = install(order.home, report=progress.say, progress=progress.advance)
-    with log.stage("server.start", binary=str(binary.path)):
-        start(
-            binary,
-            order.home,
-            host=seen.server.host,
-            environ=order.environ,
-            settings={"OLLAMA_NUM_PARALLEL": str(parallel)},
-            report=progress.say,
-        )
-    return survey(order.home, order.environ, parallel=parallel)
 
 
 def _rehearsed(
@@ -165,6 +140,27 @@ def _rehearsed(
     return found.rejection
 
 
+def _delivered(
+    order: Order,
+    seen: Survey,
+    fit: Fit,
+    plan: Plan,
+    sources: Sequence[Source],
+    trail: Trail,
+    progress: Progress,
+) -> dict[str, Any] | Rejection:
+    """Take one candidate from the first source that delivers it. Raises what all of them said."""
+
+    def attempt(source: Source, _: Failures) -> dict[str, Any] | Rejection:
+        try:
+            return _attempt(order, seen, fit, plan, source, trail, progress)
+        except PullFailed as e:
+            trail.failed_source(source.address, e)
+            raise
+
+    return first(sources, fit.candidate.tag, attempt, progress)
+
+
 def _attempt(
     order: Order,
     seen: Survey,
@@ -185,7 +181,7 @@ def _attempt(
         profile=order.profile,
         machine=seen.machine,
         server_host=seen.server.host,
-        source=_brought_by(order, seen, fit.candidate.tag) if there else source.name,
+        source=_brought_by(order, seen, fit.candidate.tag) if there else source.address,
         asked=order.asked,
         ruled_out=trail.ruled_out,
         rejected=plan.rejected,
@@ -238,12 +234,14 @@ def _fall_back(
 ) -> dict[str, Any]:
     """Deploy the starter model if the order allows it. Raises PullFailed: it does not."""
     serves = current(order, seen)
-    good = serves if serves and serves["source"] != Starter.name else None
-    if order.profile.fallback != "starter" or order.tags or good:
+    good = serves if serves and serves["source"] != Starter.address else None
+    if not order.profile.falls_back or order.tags or good:
         said = "; ".join(trail.tried)
         stays = f"; {good['tag']} keeps serving" if good else ""
         hint = failure.hint
-        if order.tags and order.profile.fallback:
+        if not (order.tags or order.profile.falls_back):
+            hint = f"{hint}; or --fallback starter"
+        elif order.tags and order.profile.falls_back:
             hint = "without a tag, --fallback starter would deploy the starter model"
         raise PullFailed(
             f"no model source delivered: {said}{stays}", hint=hint, tried=trail.tried

@@ -52,7 +52,7 @@ def kept(order: Order, seen: Survey, fit: Fit, progress: Progress) -> dict[str, 
             progress.say(f"{serves['tag']} has other bytes than when it was deployed: trying them")
             return None
     else:
-        replaceable = serves["requested"] != order.asked or serves["source"] == Starter.name
+        replaceable = serves["requested"] != order.asked or serves["source"] == Starter.address
         if replaceable or not _stays(order, serves, fit, progress):
             return None
     try:

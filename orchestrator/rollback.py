@@ -71,7 +71,7 @@ def _require(site: Site, back: Deployment) -> None:
 
 
 def _again(back: Deployment) -> str:
-    if back["source"] == Starter.name:  # no catalogue has it
+    if back["source"] == Starter.address:  # no catalogue has it
         return "`deploy auto` deploys anew"
     return f"`deploy auto {back['tag']}` deploys it again"
 

@@ -8,11 +8,12 @@ from orchestrator import log
 from orchestrator.era import ServerVersion
 from orchestrator.errors import MachineElsewhere, ServerRefused, ServerUnreachable
 from orchestrator.home import Home
-from orchestrator.machine import Machine, RuntimeKind, ServerState
+from orchestrator.machine import Machine, RuntimeKind, ServerSettings, ServerState
 from orchestrator.probe import ServerClaims, read_machine
 from orchestrator.probe.settings import settings_of
 from orchestrator.probe.sight import Sight
-from orchestrator.runtime import installed, server_host
+from orchestrator.release import Box, Release
+from orchestrator.runtime import Binary, installed, server_host
 from orchestrator.runtime.listener import is_here
 from orchestrator.server import Server
 from orchestrator.store import Store
@@ -116,12 +117,22 @@ def _ask(
     return ServerClaims(version=version, loaded=loaded, blobs=blobs), names, None
 
 
+def _started(
+    machine: Machine, settings: ServerSettings, binary: Binary | None
+) -> tuple[RuntimeKind, str | None]:
+    """Return the kind and the version of the program that would be started, installed or not."""
+    if binary is None:  # a GPU gets the release, as long as the network has it
+        there = replace(machine, server=replace(machine.server, settings=settings))
+        return (
+            ("release", Release().version) if Box.of(there).gpu else ("embedded", EMBEDDED_VERSION)
+        )
+    return binary.kind, EMBEDDED_VERSION if binary.kind == "embedded" else binary.version
+
+
 def _as_started(machine: Machine, home: Home, environ: Mapping[str, str], parallel: int) -> Machine:
     """Return the machine with the server that would be started here: ours, slots explicit."""
-    binary = installed(home, environ)
-    kind: RuntimeKind = binary.kind if binary else "embedded"
-    version = EMBEDDED_VERSION if kind == "embedded" else None
     # A server that we start inherits our masks, and is told its slots.
     settings = replace(settings_of(environ), num_parallel=parallel)
+    kind, version = _started(machine, settings, installed(home, environ))
     state = replace(machine.server, version=version, runtime=kind, local=True, settings=settings)
     return replace(machine, server=state, accelerators=judged_for(state, machine.accelerators))

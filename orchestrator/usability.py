@@ -16,7 +16,7 @@ from orchestrator.machine import Accelerator, RuntimeKind, ServerState
 
 EMBEDDED = Fault(
     "the embedded runtime runs on the CPU only",
-    "install Ollama's release (https://ollama.com/download) and start it to use this GPU",
+    "`deploy runtime install --from release`, then `deploy runtime stop` and `start`: that uses it",
 )
 NO_BACKEND = {
     "intel": Fault(

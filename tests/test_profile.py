@@ -244,7 +244,7 @@ NAMES = sorted(path.stem for path in BUNDLED.glob("*.toml"))
 
 def test_the_bundled_profiles_are_those_that_were_agreed() -> None:
     assert NAMES == [
-        "chat", "coding", "cpu-only", "default", "long-context", "reasoning", "small-box",
+        "chat", "china", "coding", "cpu-only", "default", "long-context", "reasoning", "small-box",
     ]  # fmt: skip
 
 
@@ -290,6 +290,7 @@ def test_the_families_of_the_bundled_profiles_in_order(name: str, first: tuple[s
         ("long-context", {"context_gpu", "context_cpu", "min_context", "alias"}),
         ("small-box", {"context_gpu", "context_cpu", "min_tps"}),
         ("cpu-only", {"placement"}),
+        ("china", {"sources", "gguf_host", "hub_endpoint"}),
     ],
 )
 def test_a_bundled_profile_holds_only_what_differs(name: str, differs: set[str]) -> None:

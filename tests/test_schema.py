@@ -11,7 +11,8 @@ from tests.conftest import RunDeploy
 
 OUTPUTS = (
     "bench", "catalog", "deployment", "env", "error", "estimate", "history", "machine", "plan",
-    "receipt", "receipt-comparison", "report", "runbook", "runbooks", "runtime", "status", "verify",
+    "pull", "pull-forecast", "receipt", "receipt-comparison", "report", "runbook", "runbooks",
+    "runtime", "status", "verified", "verify",
 )  # fmt: skip
 
 

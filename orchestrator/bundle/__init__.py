@@ -1,1 +1,1 @@
-"""A model as one file: out of a store, across an air gap, into another store."""
+"""Models as one file: out of a store, across an air gap, into another store."""

@@ -28,6 +28,7 @@ from orchestrator.errors import (
 COMMANDS = {
     "auto": ("auto", "Choose, download, load, measure and serve the best model that fits."),
     "bench": ("bench", "Measure decode and prefill rate, TTFT, load time and peak memory."),
+    "bundle": ("bundle", "Carry models across an air gap: create, load, show."),
     "catalog": ("catalog", "List what could be deployed, or show all about one model."),
     "doctor": ("doctor", "Say what is wrong with this box, each with its remedy."),
     "env": ("env", "Print what a client needs: base URL, model and a curl line."),
@@ -37,6 +38,7 @@ COMMANDS = {
     "plan": ("plan", "Say what would be deployed here, and why nothing larger."),
     "probe": ("probe", "Show the machine: CPU, memory, disk, accelerators, server."),
     "profile": ("profile", "List the profiles, show one with who set what, or check a file."),
+    "pull": ("pull", "Download a model and verify every byte; resumes, loses nothing."),
     "receipt": ("receipt", "One redacted page of proof: what was promised, what was measured."),
     "remove": (
         "remove",
@@ -45,7 +47,7 @@ COMMANDS = {
     "report": ("report", "Write one HTML page: what is deployed, why, and what was measured."),
     "rollback": ("rollback", "Go back to the deployment before, at once and without a download."),
     "runbook": ("runbook", "Run what cron runs: watchdog, nightly-bench, refresh."),
-    "runtime": ("runtime", "Install, start, stop and inspect the Ollama server itself."),
+    "runtime": ("runtime", "Install, roll back, start, stop and inspect the Ollama server itself."),
     "schema": ("schema", "Print the JSON Schema of an output."),
     "status": ("status", "Say what is deployed and whether it answers."),
     "verify": ("verify", "Say whether the deployment still holds: names, files, memory, a token."),

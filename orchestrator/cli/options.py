@@ -35,6 +35,14 @@ def duration_option(
         raise click.BadParameter(str(e)) from e
 
 
+def rate_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """Read bytes a second: 5MB, 5MB/s, 512KiB."""
+    try:
+        return None if value is None else parse_memory(value.removesuffix("/s"))
+    except ValueError as e:
+        raise click.BadParameter(str(e)) from e
+
+
 def common(command: F) -> F:
     """Add --json, -v and --log-format."""
     for option in (

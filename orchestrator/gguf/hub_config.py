@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from orchestrator.era import NEWEST, ServerVersion
 from orchestrator.errors import InvalidInput
 from orchestrator.gguf.facts import state_bytes
 from orchestrator.model import Architecture
@@ -15,6 +16,7 @@ IMPORTED_QUANTIZATIONS = ("Q4_K_M", "Q4_K_S", "Q8_0", "F16", "F32")
 IMPORTED_TYPES = ("F32", "F16", "BF16")
 """The element types that it reads."""
 _EARLY, _LATER = "0.9.3 and later", "later versions than 0.9.3"
+_FIRST_SEEN = ServerVersion((0, 9, 3))
 
 
 class Config:
@@ -146,6 +148,20 @@ def class_of(document: Mapping[str, Any]) -> str:
 def imported_by(name: str) -> str | None:
     """Return which versions of Ollama import safetensors of that class; None: no version."""
     return _CLASSES[name].imported if name in _CLASSES else None
+
+
+def imports(name: str, version: ServerVersion) -> bool | None:
+    """Return whether that version of Ollama imports safetensors of a class.
+
+    None: it is not known. The lists of two versions are: 0.9.3's, and the newest's.
+    """
+    by = imported_by(name)
+    if by is None:
+        return False
+    first, without = (_FIRST_SEEN, None) if by == _EARLY else (NEWEST, _FIRST_SEEN)
+    if version >= first:
+        return True
+    return False if without and version <= without else None
 
 
 def architecture_of(document: Mapping[str, Any], *, own_output: bool | None = None) -> Architecture:

@@ -1,6 +1,7 @@
 """The file below the ledger: made when first written, migrated, readable on a read-only disk."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -48,7 +49,7 @@ class Database:
         with self._mapped():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as db:
-                db.execute("PRAGMA journal_mode = WAL")
+                _let_readers_in(db)
                 migrate(db)
                 yield db
 
@@ -61,6 +62,20 @@ class Database:
                 f"the ledger {self.path} cannot be used: {e}",
                 hint="free or repair that disk, or set DEPLOY_HOME to a folder that is writable",
             ) from e
+
+
+def _let_readers_in(db: sqlite3.Connection) -> None:
+    """Turn WAL on. SQLite itself does not wait for the lock that a new file's switch takes."""
+    end = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as e:
+            if "locked" not in str(e) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _rows(uri: str, query: str, values: Values) -> list[Any]:

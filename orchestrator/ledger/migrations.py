@@ -77,6 +77,12 @@ _MIGRATIONS = (
         FROM older_runs WHERE NOT json_valid(document);
     DROP TABLE older_runs
     """,
+    """
+    CREATE TABLE pulls (
+        id INTEGER PRIMARY KEY, at TEXT NOT NULL, server_host TEXT NOT NULL, source TEXT NOT NULL,
+        model TEXT NOT NULL, bytes INTEGER NOT NULL, seconds REAL NOT NULL);
+    CREATE INDEX pulls_by_source ON pulls (source, id)
+    """,
 )
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from orchestrator.errors import ProfileInvalid
-from orchestrator.profile.keys import checked, read
+from orchestrator.profile.keys import SIZES, checked, read
 from orchestrator.profile.profile import SHOW_HINT, Profile
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-_KEYS = frozenset(f.name for f in fields(Profile)) - {"name", "origin", "max_memory_bytes"}
-_FILE_KEYS = _KEYS | {"schema", "max_memory", "max_memory_bytes"}
+_WITH_UNIT = {short: key for key, short in SIZES.items()}
+_KEYS = frozenset(f.name for f in fields(Profile)) - {"name", "origin", *SIZES} | {*_WITH_UNIT}
+_FILE_KEYS = _KEYS | {"schema", *SIZES}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +81,9 @@ def _value(key: str, value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - TOML
         if value != 1:
             raise ValueError(f"schema = {value!r}; schema must be 1")
         return {}
-    if key == "max_memory":
+    if field := _WITH_UNIT.get(key):
         try:
-            return {"max_memory_bytes": read("max_memory_bytes", str(value))}
+            return {field: read(field, str(value))}
         except ValueError as e:
             raise ValueError(f"{key} = {value!r}; {e}") from e
     return {key: checked(key, value)}
@@ -91,7 +92,7 @@ def _value(key: str, value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - TOML
 def _nearest(key: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(key, sorted(_KEYS | {"max_memory"}), 1)
+    near = get_close_matches(key, sorted(_KEYS), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from orchestrator.model import BITS_PER_WEIGHT, Kind, registry_address
 from orchestrator.units import parse_memory
 
 PlacementWish = Literal["auto", "gpu", "split", "cpu", "any"]
+SourceName = Literal["ollama", "mirror", "modelscope", "hf-gguf", "hub", "bundle", "starter"]
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _REAL = (int, float)
 _SPELT = {True: "true", False: "false"}
@@ -25,6 +28,18 @@ def _plain_name(value: str) -> None:
 
 def _registry(value: str) -> None:
     registry_address(value)
+
+
+def _host(value: str) -> None:
+    if "://" in value:
+        raise ValueError("a host without http://, or host:port")
+    registry_address(value)
+
+
+def _url(value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ValueError("a URL: https://HOST[:PORT][/PATH], without a password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +70,18 @@ SCALARS: Mapping[str, Key] = {
     "validation_s": Key(_REAL),
     "allow_licence": Key(bool),
     "registry": Key(str, check=_registry),
+    "gguf_host": Key(str, check=_host),
+    "hub_endpoint": Key(str, check=_url),
+    "bundles": Key(str),
+    "runtime_url": Key(str, check=_url),
+    "connections": Key(int, least=1, most=64),
+    "limit_rate_bytes": Key(int, least=1),
     "catalog": Key(str),
     "fallback": Key(str, among=("starter",)),
 }
 """Keys with one value; the environment can set them."""
+SIZES = {"max_memory_bytes": "max_memory", "limit_rate_bytes": "limit_rate"}
+"""Keys that a file may also write as text with a unit, and how they are called then."""
 
 
 def checked(key: str, value: Any) -> Any:  # noqa: ANN401 - TOML
@@ -67,6 +90,7 @@ def checked(key: str, value: Any) -> Any:  # noqa: ANN401 - TOML
         return _LISTS[key](value)
     rule = SCALARS[key]
     shown = f"{key} = {_SPELT.get(value, repr(value)) if isinstance(value, bool) else repr(value)}"
+    shown = _PASSWORD.sub("//***@", shown)
     if not isinstance(value, rule.kind) or (isinstance(value, bool) and rule.kind is not bool):
         raise ValueError(f"{shown} has the wrong type; {_expected(rule)}")
     if isinstance(value, float) and not isfinite(value):
@@ -88,7 +112,7 @@ def checked(key: str, value: Any) -> Any:  # noqa: ANN401 - TOML
 def read(key: str, text: str) -> Any:  # noqa: ANN401 - the type of the key
     """Read the text of an environment variable, or of a size in a file. Raises ValueError."""
     rule = SCALARS[key]
-    if key == "max_memory_bytes":
+    if key in SIZES:
         return parse_memory(text)
     number: type[int | float] | None = int if rule.kind is int else None
     if rule.kind == _REAL or (key == "keep_alive" and _NUMBER.fullmatch(text)):
@@ -122,6 +146,13 @@ def _quantizations(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - TOML
     return _names("quantizations", value, BITS_PER_WEIGHT, str.upper)
 
 
+def _sources(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - TOML
+    names = _names("sources", value, get_args(SourceName), str.lower)
+    if len(set(names)) < len(names):
+        raise ValueError(f"sources = {value!r} names one twice")
+    return names
+
+
 def _kinds(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - TOML
     return _names("kinds", value, get_args(Kind), str.lower)
 
@@ -142,4 +173,5 @@ _LISTS: Mapping[str, Callable[[Any], tuple[Any, ...]]] = {
     "families": _families,
     "quantizations": _quantizations,
     "kinds": _kinds,
+    "sources": _sources,
 }

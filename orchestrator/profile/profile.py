@@ -6,18 +6,20 @@ from typing import Any
 
 from orchestrator.errors import InvalidInput, ProfileInvalid
 from orchestrator.model import Kind
-from orchestrator.profile.keys import SCALARS, PlacementWish, checked, read
+from orchestrator.profile.keys import SCALARS, PlacementWish, SourceName, checked, read
 
 BUILT_IN = "built in"
 _ENVIRONMENT = "DEPLOY_"
+DEFAULT_SOURCES: tuple[SourceName, ...] = ("ollama", "hf-gguf", "modelscope")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
     """Every preference; sizes in bytes, contexts in tokens a slot, speeds in tokens/s.
 
-    `kinds` are the kinds of models that count unless a tag names one. `origin` says who set a key:
-    a profile, an environment variable or a flag.
+    `kinds` are the kinds of models that count unless a tag names one. `sources` empty: see
+    `tried`. `limit_rate_bytes` are bytes/s of downloads of ours. `origin` says who set a key: a
+    profile, an environment variable or a flag.
     """
 
     name: str
@@ -39,10 +41,27 @@ class Profile:
     memory_warn: float = 0.25
     validation_s: float = 45.0
     allow_licence: bool = False
+    sources: tuple[SourceName, ...] = ()
     registry: str | None = None
+    gguf_host: str = "hf.co"
+    hub_endpoint: str | None = None
+    bundles: str | None = None
+    runtime_url: str | None = None
+    connections: int = 4
+    limit_rate_bytes: int | None = None
     catalog: str | None = None
     fallback: str | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tried(self) -> tuple[SourceName, ...]:
+        """The sources in the order in which they are tried. Whoever names a registry means it."""
+        return self.sources or (("mirror",) if self.registry else DEFAULT_SOURCES)
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether the starter model may be deployed where no source delivers."""
+        return self.fallback == "starter" or "starter" in self.sources
 
     def rank(self, family: str) -> int | None:
         """Return the family's place in the order of preference; None: not wanted."""

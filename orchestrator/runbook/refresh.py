@@ -1,6 +1,6 @@
 """`refresh`: is there something newer? Pull the tag again, then the loop with the same order."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,10 @@ from orchestrator.deployment import FOUND_THERE
 from orchestrator.ledger import Ledger
 from orchestrator.order import Order
 from orchestrator.progress import Progress
+from orchestrator.pull.chain import Failures, first
+from orchestrator.pull.sources import Sources
 from orchestrator.runbook.deployed import answering, deployed
-from orchestrator.source.registry import Registry
+from orchestrator.source import Pulled, Source
 from orchestrator.source.starter import Starter
 from orchestrator.survey import Survey
 
@@ -27,13 +29,29 @@ def run(order: Order, progress: Progress) -> list[str]:
     order = as_asked(order, serves)
     seen = answering(order)
     # The starter is in no registry; and what somebody put there is not ours to overwrite.
-    if serves["source"] not in (Starter.name, FOUND_THERE):
-        Registry(seen.server, order.profile.registry).pull(serves["tag"], progress)
+    if serves["source"] not in (Starter.address, FOUND_THERE):
+        first(
+            _sources(order, seen, serves), serves["tag"], _pull(serves["tag"], progress), progress
+        )
         _note_renewed(order, seen, serves)
     document = deploy(order, progress)
     if not document["changed"]:
         return []
     return [f"{document['model']} serves instead of {serves['model']}"]
+
+
+def _sources(order: Order, seen: Survey, serves: Mapping[str, Any]) -> Sequence[Source]:
+    """Return where it came from, as long as the profile still has that; else all of its sources.
+
+    Two sources make two files of one model: to take it from the next would replace it in vain.
+    """
+    store = seen.machine.disk.model_store
+    tried = Sources(order=order, server=seen.server, store_path=store).tried()
+    return [each for each in tried if each.address == serves["source"]] or tried
+
+
+def _pull(tag: str, progress: Progress) -> Callable[[Source, Failures], Pulled]:
+    return lambda source, _: source.pull(tag, progress)
 
 
 def _note_renewed(order: Order, seen: Survey, serves: Mapping[str, Any]) -> None:

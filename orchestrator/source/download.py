@@ -5,16 +5,21 @@ from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from orchestrator.errors import SourceUnreachable
+from orchestrator.errors import DeployError, SourceUnreachable
 from orchestrator.progress import Progress
 from orchestrator.server.stream import PullStep
 from orchestrator.source import Pulled
-from orchestrator.units import gb
+
+_SHOW_S = 0.2
+"""The server reports every 60 ms, which nobody reads."""
 
 
 @dataclass(slots=True)
 class _File:
-    """A file of the model. Bytes; `last` may be less than `most`: a retried part counts back."""
+    """A file of the model. Bytes; `last` may be less than `most`: a retried part counts back.
+
+    `had`: an earlier try has found it on the server.
+    """
 
     total: int
     first: int
@@ -22,6 +27,8 @@ class _File:
     most: int
     rises: int = 0
     reports: int = 1
+    had: bool = False
+    shown_s: float = 0.0
 
     def report(self, completed: int) -> bool:
         """Take the next report; say whether it has a byte more than the one before."""
@@ -34,7 +41,7 @@ class _File:
     @property
     def cached(self) -> bool:
         """Whether the server had it: then one report says so, a download brings one every 60 ms."""
-        return self.reports == 1 and self.first == self.total
+        return self.had or (self.reports == 1 and self.first == self.total)
 
     @property
     def fetched(self) -> int:
@@ -46,7 +53,8 @@ class Download:
     """Follows the pull of `tag`; without a byte more for `stall_s` seconds the source is gone.
 
     The server repeats its last report every 60 ms for as long as it waits for the source, so what
-    counts is that a number rises, not that something is heard.
+    counts is that a number rises, not that something is heard. A pull of several tries is one
+    download: what is shown of a file never falls.
     """
 
     def __init__(self, tag: str, source: str, progress: Progress, *, stall_s: float) -> None:
@@ -54,24 +62,51 @@ class Download:
         self._source = source
         self._progress = progress
         self._stall_s = stall_s
+        self._label = f"pull {tag}"
         self._files: dict[str, _File] = {}
         self._advanced, self._said = time.monotonic(), ""
+        self.gained_bytes = 0
+        """By how much the last try got further than all before it."""
+
+    @property
+    def done_bytes(self) -> int:
+        """What the server has of the files that it spoke of."""
+        return sum(file.most for file in self._files.values())
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of the files that it spoke of: the weights come first."""
+        return sum(file.total for file in self._files.values())
 
     def follow(self, steps: Generator[PullStep, None, None]) -> Pulled:
         """Return what was pulled when it is complete.
 
-        Raises SourceUnreachable, with how far it got, and what the steps raise.
+        Raises SourceUnreachable, and what the steps raise; the details say how far it got.
         """
+        self._begin()
         try:
             with ExitStack() as lasting, closing(steps):  # closed, the server stops downloading
                 for step in steps:
                     self._take(step, lasting)
-        except SourceUnreachable as e:
-            raise self._gone(e) from e
+        except DeployError as e:
+            if self._files:
+                e.details |= {"done_bytes": self.done_bytes, "total_bytes": self.total_bytes}
+            raise
         return Pulled(
             cached=tuple(digest for digest, file in self._files.items() if file.cached),
             fetched_bytes=sum(file.fetched for file in self._files.values()),
         )
+
+    def begin_anew(self) -> None:
+        """Show the files under another label from now on: the server threw away what it had."""
+        self._label = f"pull {self._tag} again"
+        for file in self._files.values():
+            file.most = 0
+
+    def _begin(self) -> None:
+        self._advanced, self._said, self.gained_bytes = time.monotonic(), "", 0
+        for file in self._files.values():
+            file.had, file.shown_s = file.cached, 0.0
 
     def _take(self, step: PullStep, lasting: ExitStack) -> None:
         if step.digest and step.total_bytes:
@@ -80,32 +115,24 @@ class Download:
         elif step.status != self._said:  # hashing 40 GB sends no event for minutes
             lasting.close()
             self._advanced, self._said = time.monotonic(), step.status
-            lasting.enter_context(self._progress.waiting(f"pull {self._tag}: {step.status}"))
+            lasting.enter_context(self._progress.waiting(f"{self._label}: {step.status}"))
         silent_s = time.monotonic() - self._advanced
         if step.downloads and silent_s > self._stall_s:
             raise SourceUnreachable(
-                f"pulling {self._tag}: no byte from {self._source} for {silent_s:.0f} s"
+                f"pulling {self._tag}: no byte from {self._source} for {silent_s:.0f} s",
+                cause="line",
             )
 
     def _count(self, digest: str, total: int, completed: int) -> None:
-        file = self._files.get(digest)
+        now, file = time.monotonic(), self._files.get(digest)
         if file is None:
             file = self._files[digest] = _File(total, completed, completed, completed)
-            self._advanced = time.monotonic()
-        elif file.report(completed):
-            self._advanced = time.monotonic()
-        self._progress.advance(f"pull {self._tag} {digest[7:19]}", file.most, total)
-
-    def _gone(self, failure: SourceUnreachable) -> SourceUnreachable:
-        """Return the failure with what is there already, which the next pull goes on from."""
-        if not self._files:
-            return failure
-        there = sum(file.most for file in self._files.values())
-        total = sum(file.total for file in self._files.values())
-        return SourceUnreachable(
-            f"{failure.what}; {gb(there)} of {gb(total)} are here and kept: the next run goes on"
-            " from there",
-            hint=failure.hint,
-            done_bytes=there,
-            total_bytes=total,
-        )
+            self._advanced = now
+        else:
+            before = file.most
+            if file.report(completed):
+                self._advanced = now
+            self.gained_bytes += file.most - before
+        if completed >= total or now - file.shown_s >= _SHOW_S:
+            file.shown_s = now
+            self._progress.advance(f"{self._label} {digest[7:19]}", file.most, total)

@@ -18,14 +18,14 @@ def in_file(path: Path, name: str | None = None, kind: Kind = "file") -> Describ
     Raises InvalidInput: it cannot be read, or is no whole model.
     """
     try:
-        parts = [_part(each) for each in _beside(path)]
+        parts = [_part(each) for each in beside(path)]
         candidate, notes = whole(name or stem_of(path.name), parts)
     except OSError as e:
         raise InvalidInput(f"{e.filename or path}: {e.strerror}", hint=_HINT) from e
     return Described(candidate=candidate, kind=kind, where=str(path), notes=notes)
 
 
-def _beside(path: Path) -> Sequence[Path]:
+def beside(path: Path) -> Sequence[Path]:
     """Return all parts, of which `path` is one."""
     paths = [path.with_name(name) for name in parts_of(path.name)]
     missing = [each.name for each in paths if not each.exists()]

@@ -27,14 +27,18 @@ def in_hub(text: str, quantization: str | None, *, patience: Patience = PATIENT)
     name, or what the files say, makes no sense.
     """
     wish = Wish.parse(text)
-    with repository(wish.repo, patience) as found:
-        files = _ggufs(found.sizes)
-        if files or wish.file or wish.quantization:
-            return _gguf(found, wish, files)
-        return imported(found, quantization)
+    with repository(wish.repo, patience, revision=wish.revision) as found:
+        if is_gguf(found, wish):
+            return _gguf(found, wish)
+        return imported(found, wish.quantization or quantization)
 
 
-def _ggufs(sizes: Mapping[str, int]) -> dict[str, str]:
+def is_gguf(found: Repository, wish: Wish) -> bool:
+    """Say whether a GGUF is meant: of a repository that has some, safetensors are not looked at."""
+    return wish.file is not None or bool(ggufs(found.sizes))
+
+
+def ggufs(sizes: Mapping[str, int]) -> dict[str, str]:
     """Return the models of a repository, by the name without a number: their first files."""
     names = (n for n in sizes if n.lower().endswith(".gguf") and not _NO_MODEL.search(n))
     found: dict[str, str] = {}
@@ -49,8 +53,12 @@ def label(stem: str) -> str:
     return found[1].upper() if found else ""
 
 
-def _gguf(found: Repository, wish: Wish, files: Mapping[str, str]) -> Described:
-    first = _chosen(found, wish, files)
+def chosen(found: Repository, wish: Wish) -> tuple[str, ...]:
+    """Return the files of the GGUF model that is meant, its parts in their order.
+
+    Raises ModelUnavailable, InvalidInput: none or several are meant. SourceCorrupt: one is missing.
+    """
+    first = _chosen(found, wish, ggufs(found.sizes))
     names = parts_of(first)
     if missing := [name for name in names if name not in found.sizes]:
         raise SourceCorrupt(
@@ -58,6 +66,12 @@ def _gguf(found: Repository, wish: Wish, files: Mapping[str, str]) -> Described:
             f"{stem_of(first)}; {missing[0]} is missing",
             hint="name another file of it, or another repository",
         )
+    return names
+
+
+def _gguf(found: Repository, wish: Wish) -> Described:
+    names = chosen(found, wish)
+    first = names[0]
     parts = [_part(found, name) for name in names]
     candidate, notes = whole(f"{PREFIX}{found.name}/{stem_of(first)}", parts)
     return Described(

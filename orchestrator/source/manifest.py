@@ -27,11 +27,15 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Files:
-    """The files of one manifest by kind: `model` are GGUF, `tensors` those of MLX models."""
+    """The files of one manifest by kind: `model` are GGUF, `tensors` those of MLX models.
+
+    `every` are all that a pull fetches, the config too.
+    """
 
     model: tuple[Blob, ...]
     tensors: tuple[Blob, ...] = ()
     projectors: tuple[Blob, ...] = ()
+    every: tuple[Blob, ...] = ()
 
     @classmethod
     def of(cls, document: object) -> Self:
@@ -43,7 +47,13 @@ class Files:
             model=tuple(blob for kind, blob in found if kind == _MODEL),
             tensors=tuple(blob for kind, blob in found if kind == _TENSOR),
             projectors=tuple(blob for kind, blob in found if kind == _PROJECTOR),
+            every=tuple(dict.fromkeys(blob for _, blob in [*found, *_config(document)])),
         )
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of all files together: what a pull into an empty store moves."""
+        return sum(blob.size_bytes for blob in self.every)
 
     @property
     def weights(self) -> tuple[Blob, ...]:
@@ -63,6 +73,14 @@ def _blobs(layers: Any) -> Iterator[tuple[str, Blob]]:  # noqa: ANN401 - JSON
         if not (isinstance(size, int) and 0 <= size <= _MOST_BYTES):
             raise ValueError(f"a layer of size {str(size)[:40]!r}")
         yield str(each.get("mediaType")), Blob(digest=digest, size_bytes=size)
+
+
+def _config(document: Mapping[str, Any]) -> list[tuple[str, Blob]]:
+    """Return the config as one more layer, where there is a whole one."""
+    try:
+        return list(_blobs([document.get("config")]))
+    except ValueError:
+        return []
 
 
 def connect(host: str, *, insecure: bool, patience: Patience = PATIENT) -> Remote:

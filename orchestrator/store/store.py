@@ -72,6 +72,33 @@ class Store:
         place = self._file(alias)
         staging.replace(place, manifest.raw, like=source, store=self.path)
 
+    @classmethod
+    def made(cls, path: Path) -> Self:
+        """Return the store in that folder, made where it is absent, owned as what it lies in is.
+
+        Raises OSError.
+        """
+        parent = next(each for each in (path, *path.parents) if each.exists())
+        store, owner = cls(path), parent.stat()
+        for folder in (path, *store._folders):
+            staging.make_folders(folder, owner)
+        return store
+
+    def receive(self, digest: str, chunks: Iterable[bytes]) -> None:
+        """Put a blob in its place in one step; who gives the chunks answers for their sha256.
+
+        Raises OSError: not ours to write, disk full; ValueError: no digest; what the chunks raise.
+        """
+        place = self.blob(digest)
+        staging.receive(place, chunks, like=self._blobs, store=self.path)
+
+    def adopt(self, name: str, raw: bytes) -> None:
+        """Let `name` have the manifest `raw`, whose blobs are there, in one step.
+
+        Raises LookupError: no name of a model. OSError: not ours to write, disk full.
+        """
+        staging.replace(self._file(name), raw, like=self._blobs, store=self.path)
+
     def discard(self, name: str) -> None:
         """Remove a manifest file, and the folders that it leaves empty; nothing if absent.
 
@@ -131,9 +158,10 @@ class Store:
         return staging.staged(self.path)
 
     def remove_staged(self) -> None:
-        """Remove what killed moves left. Raises OSError."""
+        """Remove what killed moves left; not what one writes at this moment. Raises OSError."""
         for path in self.staged():
-            path.unlink(missing_ok=True)
+            if not staging.in_use(path):
+                path.unlink(missing_ok=True)
 
     def sweep(self, *, now_s: float, server_pid: int | None) -> Swept:
         """Remove from blobs/ what no manifest names; `now_s` is the time since the epoch.

@@ -69,7 +69,9 @@ def test_show_reads_a_file(run_deploy: RunDeploy, tmp_path: Path) -> None:
     ("name", "says", "hint"),
     [
         pytest.param("codin", "there is no profile 'codin'", "did you mean 'coding'?", id="typo"),
-        pytest.param("moon", "there is no profile 'moon'", "one of: chat, coding", id="unknown"),
+        pytest.param(
+            "moon", "there is no profile 'moon'", "one of: chat, china, coding", id="unknown"
+        ),
         pytest.param("none.toml", "none.toml: No such file", "deploy profile list", id="no-file"),
     ],
 )

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.era import ServerVersion
 from orchestrator.errors import InvalidInput
-from orchestrator.gguf.hub_config import architecture_of, imported_by
+from orchestrator.gguf.hub_config import architecture_of, imported_by, imports
 from tests.shapes import shape_of
 
 
@@ -127,3 +128,18 @@ def test_any_value_is_read_or_refused(document: dict[str, Any], data: st.DataObj
     value = data.draw(st.none() | st.integers() | st.text() | st.floats() | st.lists(st.text()))
     with suppress(InvalidInput):
         architecture_of(document | {key: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "by_version"),
+    [
+        ("Qwen2ForCausalLM", {"0.9.0": None, "0.9.3": True, "0.20.0": True, "0.33.0": True}),
+        ("Qwen3NextForCausalLM", {"0.9.3": False, "0.20.0": None, "0.33.0": True}),
+        ("Qwen3ForCausalLM", {"0.9.3": False, "0.20.0": False, "0.33.0": False}),
+        ("OtherForCausalLM", {"0.33.0": False}),
+    ],
+)
+def test_what_a_version_imports_is_said_only_where_its_list_is_known(
+    name: str, by_version: dict[str, bool | None]
+) -> None:
+    assert {v: imports(name, ServerVersion.parse(v)) for v in by_version} == by_version

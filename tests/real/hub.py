@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
+import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -11,17 +14,26 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SIGNATURE = "X-Signature=signed-by-the-hub"  # the query of a redirect, as secret as a token
+_REVISIONS = ("main", COMMIT)
 _PIECE = 64 * 1024
 _HASHED_BYTES = 2**31  # sparse files of true size are not read
 _BUFFER = 64 * 1024  # small, so that what counts as sent has arrived
+_HANG_S = 60
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: close() sends RST instead of FIN
+_PORTAL = b"<!DOCTYPE html><html><title>Welcome to our network</title>Please sign in.</html>"
 
 
 @dataclass
 class Fault:
-    """What happens to requests whose path has `part` in it, for `times` of them."""
+    """What happens to requests whose path has `part` in it, for `times` of them.
+
+    Numbers of bytes count from the start of the body of that request, but `corrupt_at`: that is an
+    offset in the file. `headers` of an answer without `status` are sent beside those of the file.
+    """
 
     part: str
     status: int = 0  # 0: none
@@ -29,7 +41,11 @@ class Fault:
     body: bytes = b""
     hang: bool = False
     cut_after: int | None = None  # bytes, then the connection breaks
-    piece_s: float = 0.0  # a pause before each piece
+    reset: bool = False  # by a TCP RST; else it ends by FIN
+    stall_after: int | None = None  # bytes, then nothing more, and the connection stays
+    corrupt_at: int | None = None  # the byte of the file with its lowest bit flipped
+    html: bool = False  # 200 and the page of a captive portal
+    piece_s: float = 0.0  # a pause before each piece of 64 KiB
     ignore_range: bool = False
     times: int = 10**6
 
@@ -49,7 +65,10 @@ class Asked:
 class Hub:
     """Serves `root`: ORG/REPO/** as repositories, and registry models added by `model`.
 
-    With `elsewhere` set, files are answered by a redirect to that other address, as a CDN does it.
+    With `elsewhere` set, files are answered by a redirect to that other address with a signature in
+    its query, as a CDN does it; a signature that expires is a fault 403 of that other hub.
+    Repositories in `gated` are for who sends `Bearer TOKEN` with the hub's `token` ("": nobody).
+    `tags` is what a listing says beside the files, by repository: "license:mit".
     """
 
     def __init__(self, root: Path) -> None:
@@ -58,6 +77,8 @@ class Hub:
         self.asked: list[Asked] = []
         self.elsewhere: str | None = None
         self.gated: set[str] = set()
+        self.token = ""
+        self.tags: dict[str, list[str]] = {}
         self.lfs_from_bytes = 10**6
         self._digests: dict[tuple[Path, int, int], str] = {}
         self.manifests: dict[str, bytes] = {}
@@ -127,24 +148,53 @@ class Hub:
         while self._busy and time.monotonic() < end:
             time.sleep(0.01)
 
-    def hang(self) -> None:
-        self._ended.wait(60)
+    def hang(self, connection: socket.socket) -> None:
+        """Wait until the other side gives up, or the hub ends."""
+        end = time.monotonic() + _HANG_S
+        while not self._ended.is_set() and time.monotonic() < end:
+            if select.select([connection], [], [], 0.05)[0]:
+                return
 
-    def answer(self, path: str) -> "Answer | Path":
+    def answer(self, path: str, authorization: str | None = None) -> "Answer | Path":
         """Return what a path stands for: an answer, or a file whose bytes are sent by range."""
         if path in self.manifests:
             return Answer(200, self.manifests[path])
         if path.startswith("/api/models/"):
-            found = self.listing(path.removeprefix("/api/models/"))
-            return Answer(200, found) if found else Answer(401, headers=_code("RepoNotFound"))
+            return self._model(path.removeprefix("/api/models/"), authorization)
+        if "/resolve/" in path and (refusal := self._refusal(path, authorization)):
+            return refusal
         file = self._file(path)
         if file is None:
             return Answer(404, headers=_code("EntryNotFound"))
-        if any(path.startswith(f"/{repo}/") for repo in self.gated):
-            return Answer(403, headers=_code("GatedRepo"))
         if self.elsewhere:
-            return Answer(302, headers={"Location": self.elsewhere + path})
+            return Answer(302, headers={"Location": f"{self.elsewhere}{quote(path)}?{SIGNATURE}"})
         return file
+
+    def _refusal(self, path: str, authorization: str | None) -> "Answer | None":
+        """Return what stands before a file of a repository: its revision, or its gate."""
+        repo, _, rest = path.strip("/").partition("/resolve/")
+        if repo in self.gated:
+            return self._gate(authorization)
+        known = rest.partition("/")[0] in _REVISIONS or not (self.root / repo).is_dir()
+        return None if known else Answer(404, headers=_code("RevisionNotFound"))
+
+    def _gate(self, authorization: str | None) -> "Answer | None":
+        if self.token and authorization == f"Bearer {self.token}":
+            return None
+        return Answer(403 if authorization else 401, headers=_code("GatedRepo"))
+
+    def _model(self, rest: str, authorization: str | None) -> "Answer":
+        """Answer ORG/REPO, ORG/REPO/revision/REVISION and ORG/REPO/auth-check of the API."""
+        repo, _, revision = rest.partition("/revision/")
+        if rest.endswith("/auth-check"):
+            refused = self._gate(authorization) if rest.rpartition("/")[0] in self.gated else None
+            return refused or Answer(200, b"{}")
+        found = self.listing(repo)
+        if not found:
+            return Answer(401, headers=_code("RepoNotFound"))
+        if revision and revision not in _REVISIONS:
+            return Answer(404, headers=_code("RevisionNotFound"))
+        return Answer(200, found)
 
     def _file(self, path: str) -> Path | None:
         if "/blobs/" in path:
@@ -153,6 +203,18 @@ class Hub:
         file = self.root / repo / rest.partition("/")[2]
         return file if mark and file.is_file() and ".." not in rest else None
 
+    def described(self, path: str) -> dict[str, str]:
+        """Return the headers by which a HEAD of /resolve/ describes a file; {} for another path."""
+        file = self._file(path) if "/resolve/" in path else None
+        if file is None:
+            return {}
+        told = self._sibling(file, file.name)
+        if "lfs" not in told:
+            return {"X-Repo-Commit": COMMIT, "ETag": f'"{told["blobId"]}"'}
+        digest, size = told["lfs"]["sha256"], str(told["size"])
+        linked = {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": size}
+        return {"X-Repo-Commit": COMMIT, "ETag": f'"{digest}"', **linked}
+
     def listing(self, repo: str) -> bytes:
         """Return what /api/models/ORG/REPO answers, every file with its size; b"" for none."""
         folder = self.root / repo
@@ -160,7 +222,8 @@ class Hub:
             return b""
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         siblings = [self._sibling(p, str(p.relative_to(folder))) for p in files]
-        return json.dumps({"id": repo, "sha": COMMIT, "siblings": siblings, "tags": []}).encode()
+        told = {"id": repo, "sha": COMMIT, "siblings": siblings, "tags": self.tags.get(repo, [])}
+        return json.dumps(told | {"gated": "manual" if repo in self.gated else False}).encode()
 
     def _sibling(self, path: Path, name: str) -> dict[str, Any]:
         """Return what a listing with ?blobs=true says of a file; large ones are in LFS."""
@@ -225,20 +288,26 @@ class _Handler(BaseHTTPRequestHandler):
         fault = hub.fault(path) or Fault("")
         try:
             if fault.hang:
-                hub.hang()
+                hub.hang(self.connection)
+                self.close_connection = True
+            elif fault.html:
+                sent = self._send(Answer(200, _PORTAL, {"Content-Type": "text/html"}))
             elif fault.status:
                 sent = self._send(Answer(fault.status, fault.body, fault.headers))
             else:
-                found = hub.answer(path)
-                sent = (
-                    self._send_file(found, fault) if isinstance(found, Path) else self._send(found)
-                )
+                found = hub.answer(path, self.headers.get("Authorization"))
+                sent = self._answer(found, fault)
         finally:
             told = self.headers.get("Range"), self.headers.get("Authorization")
             hub.note(Asked(self.command, path, *told, sent, self.headers.get("Host", "")))
 
     def _answer(self, found: Answer | Path, fault: Fault) -> int:
-        return self._send_file(found, fault) if isinstance(found, Path) else self._send(found)
+        if isinstance(found, Path):
+            return self._send_file(found, fault)
+        if found.status == 302 and self.command == "HEAD":
+            path = unquote(urlsplit(self.path).path)
+            found.headers |= self.server.hub.described(path)
+        return self._send(found)
 
     def _send(self, answer: Answer) -> int:
         self.send_response(answer.status)
@@ -247,7 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(answer.body)
-        return len(answer.body)
+        return len(answer.body) if self.command == "GET" else 0
 
     def _send_file(self, file: Path, fault: Fault) -> int:
         size, start = file.stat().st_size, 0
@@ -255,22 +324,56 @@ class _Handler(BaseHTTPRequestHandler):
         if told and not fault.ignore_range:
             first, _, last = told.removeprefix("bytes=").partition("-")
             start, end = int(first), min(int(last or end), end)
+            if start >= size:
+                return self._send(Answer(416, headers={"Content-Range": f"bytes */{size}"}))
         partial = told and not fault.ignore_range
-        self.send_response(206 if partial else 200)
-        self.send_header("Content-Length", str(end - start + 1))
+        headers = {"Content-Length": str(end - start + 1)}
         if partial:
-            self.send_header("Content-Range", f"bytes {start}-{end}/{size}")
+            headers["Content-Range"] = f"bytes {start}-{end}/{size}"
+        if self.command == "HEAD":
+            headers |= self.server.hub.described(unquote(urlsplit(self.path).path))
+        self.send_response(206 if partial else 200)
+        for name, value in {**headers, **fault.headers}.items():
+            self.send_header(name, value)
         self.end_headers()
+        return 0 if self.command == "HEAD" else self._body(file, start, end + 1, fault)
+
+    def _body(self, file: Path, start: int, end: int, fault: Fault) -> int:
+        """Send these bytes of a file, as far as the fault lets them; return how many went out."""
+        stop = min((n for n in (fault.cut_after, fault.stall_after) if n is not None), default=None)
+        last = end if stop is None else min(end, start + stop)
         sent = 0
-        with suppress(OSError):  # a client that has enough
-            for piece in _pieces(file, start, end + 1):
+        try:
+            for piece in _pieces(file, start, last):
                 time.sleep(fault.piece_s)
-                if fault.cut_after is not None and sent + len(piece) > fault.cut_after:
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                    break
-                self.wfile.write(piece)
+                self.wfile.write(_flipped(piece, fault.corrupt_at, start + sent))
                 sent += len(piece)
+        except OSError:  # a client that has enough
+            self.close_connection = True
+        if last < end:
+            self._break(fault)
         return sent
+
+    def _break(self, fault: Fault) -> None:
+        """Leave an answer half: hang, or close by FIN or RST."""
+        self.close_connection = True
+        if fault.stall_after is not None:
+            self.server.hub.hang(self.connection)
+        elif fault.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            os.close(self.connection.detach())
+        else:
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _flipped(piece: bytes, at: int | None, offset: int) -> bytes:
+    """Return a piece that begins at `offset`, with the lowest bit of the byte `at` flipped."""
+    if at is None or not 0 <= at - offset < len(piece):
+        return piece
+    damaged = bytearray(piece)
+    damaged[at - offset] ^= 1
+    return bytes(damaged)
 
 
 def _pieces(file: Path, start: int, end: int) -> Iterator[bytes]:

@@ -11,13 +11,18 @@ import pytest
 
 from orchestrator.errors import (
     DeployError,
+    DiskFull,
+    InvalidInput,
+    ModelUnavailable,
     OutOfMemory,
+    PullFailed,
     RunnerDied,
     RunnerKilled,
     ServerRefused,
     ServerUnreachable,
     SourceBusy,
     SourceCorrupt,
+    SourceUnreachable,
 )
 from orchestrator.runtime.binary import Binary
 from orchestrator.runtime.runner import runners_of
@@ -183,16 +188,140 @@ def test_texts_of_other_versions(text: str, kind: type[DeployError]) -> None:
     assert text in found.what
 
 
+_MANIFEST = "pull model manifest: "
+_ASKED = f'{_MANIFEST}Get "https://registry.ollama.ai/v2/library/qwen3/manifests/8b": '
+_HF = '400: {"error":"'
+
+
 @pytest.mark.parametrize(
-    ("text", "kind"),
+    ("text", "kind", "cause", "hint"),
     [
         pytest.param(
             "digest mismatch, file must be downloaded again: want sha256:a, got sha256:b",
-            SourceCorrupt,
-            id="damaged",
+            SourceCorrupt, None, "another registry", id="damaged",
         ),
-        pytest.param("context canceled", SourceBusy, id="an-earlier-pull-still-ends"),
+        pytest.param(
+            "write /m/blobs/sha256-1-partial: no space left on device",
+            DiskFull, None, "free space", id="disk-full",
+        ),
+        pytest.param(
+            "max retries exceeded: write /m/blobs/sha256-1-partial-0: no space left on device",
+            DiskFull, None, "free space", id="disk-full-inside-another",
+        ),
+        pytest.param("invalid model name", InvalidInput, None, "HOST/ORG/NAME:TAG", id="name"),
+        pytest.param(
+            "context canceled", SourceBusy, "ending", "repeat", id="an-earlier-pull-still-ends"
+        ),
+        pytest.param(f"{_MANIFEST}503: ", SourceBusy, "busy", "repeat", id="503"),
+        pytest.param(f"{_MANIFEST}429: slow down", SourceBusy, "busy", "repeat", id="429"),
+        pytest.param(
+            f"{_MANIFEST}file does not exist", ModelUnavailable, "absent", "registry", id="404"
+        ),
+        pytest.param(
+            f"{_MANIFEST}{_HF}The specified tag is not available in the repository. Please use"
+            ' another tag or \\"latest\\""}',
+            ModelUnavailable, "quantization", "quantization that it has", id="hf-no-such-tag",
+        ),
+        pytest.param(
+            f"{_MANIFEST}{_HF}The specified tag is a sharded GGUF. Ollama does not support this"
+            ' yet. Follow this issue: https://github.com/ollama/ollama/issues/5245"}',
+            ModelUnavailable, "sharded", "deploy pull hf:ORG/REPO", id="hf-sharded",
+        ),
+        pytest.param(
+            f'{_MANIFEST}{_HF}Repository is not GGUF or is not compatible with llama.cpp"}}',
+            ModelUnavailable, "no-gguf", "deploy pull hf:ORG/REPO", id="hf-no-gguf",
+        ),
+        pytest.param(
+            f"{_MANIFEST}412: \n\nThe model you are pulling requires a newer version of Ollama.\n",
+            ModelUnavailable, "server-too-old", "deploy runtime install", id="server-too-old",
+        ),
+        pytest.param(
+            "unauthorized: access denied", ModelUnavailable, "login", "id_ed25519.pub", id="login"
+        ),
+        pytest.param(
+            f'{_MANIFEST}401: {{"error":"Invalid username or password."}}',
+            ModelUnavailable, "login", "spelled", id="hf-no-such-repository",
+        ),
+        pytest.param(
+            f"{_ASKED}http: server gave HTTP response to HTTPS client",
+            PullFailed, "plain-http", "http://HOST:PORT", id="plain-http",
+        ),
+        pytest.param(
+            "http: no Location header in response",
+            PullFailed, "no-redirect", "docker-registry", id="registry-without-redirect",
+        ),
+        pytest.param(
+            "unexpected status code 302", PullFailed, "no-redirect", "307", id="other-redirect"
+        ),
+        pytest.param(
+            f"{_ASKED}dial tcp: lookup registry.ollama.ai on 127.0.0.53:53: no such host",
+            SourceUnreachable, "dns", "registry.ollama.ai", id="no-such-host",
+        ),
+        pytest.param(
+            'max retries exceeded: Get "https://cdn.example/x?Signature=abc": dial tcp: lookup '
+            "cdn.example: no such host",
+            SourceUnreachable, "dns", "cdn.example", id="no-such-host-of-a-redirect",
+        ),
+        pytest.param(
+            f"{_ASKED}proxyconnect tcp: dial tcp: lookup proxy.corp: no such host",
+            SourceUnreachable, "proxy", "systemctl edit ollama", id="proxy-without-address",
+        ),
+        pytest.param(
+            f"{_ASKED}Proxy Authentication Required",
+            SourceUnreachable, "proxy", "systemctl edit ollama", id="proxy-wants-a-login",
+        ),
+        pytest.param(
+            f"{_ASKED}tls: failed to verify certificate: x509: certificate signed by unknown"
+            " authority",
+            SourceUnreachable, "tls", "SSL_CERT_FILE", id="certificate-of-a-proxy",
+        ),
+        pytest.param(
+            f"{_ASKED}tls: failed to verify certificate: x509: certificate has expired or is not"
+            " yet valid: current time 2019-01-01T00:00:00Z is before 2025-01-01T00:00:00Z",
+            SourceUnreachable, "tls", "clock", id="wrong-clock",
+        ),
+        pytest.param(
+            f"{_MANIFEST}invalid character '<' looking for beginning of value",
+            SourceUnreachable, "portal", "browser", id="captive-portal",
+        ),
+        pytest.param(
+            f"{_ASKED}dial tcp 127.0.0.1:1: connect: connection refused",
+            SourceUnreachable, "refused", "check the address", id="refused",
+        ),
+        pytest.param(f"{_MANIFEST}502: ", SourceUnreachable, "gateway", "registry", id="502"),
+        *(
+            pytest.param(text, SourceUnreachable, "line", "is kept", id=text.rpartition(": ")[2])
+            for text in (
+                "max retries exceeded: EOF",
+                f"{_ASKED}net/http: TLS handshake timeout",
+                f"{_ASKED}dial tcp 1.2.3.4:443: i/o timeout",
+                f"{_ASKED}context deadline exceeded",
+                "read tcp 10.0.0.1:5->1.2.3.4:443: read: connection reset by peer",
+                "unexpected EOF",
+            )
+        ),
     ],
-)
-def test_texts_of_a_pull(text: str, kind: type[DeployError]) -> None:
-    assert type(pull_failure("qwen3:8b", text)) is kind
+)  # fmt: skip
+def test_texts_of_a_pull(text: str, kind: type[DeployError], cause: str | None, hint: str) -> None:
+    found = pull_failure("qwen3:8b", text)
+
+    assert type(found) is kind
+    assert found.details.get("cause") == cause
+    assert hint in found.hint
+    assert "qwen3:8b" in found.what
+
+
+def test_what_no_table_knows_is_said_as_the_server_said_it() -> None:
+    found = pull_failure("qwen3:8b", "a new kind of trouble")
+
+    assert type(found) is PullFailed
+    assert found.what == "pulling qwen3:8b: a new kind of trouble"
+
+
+def test_a_signed_address_is_not_repeated() -> None:
+    text = 'Get "https://cdn.example/blob?X-Signature=s3cr3t&X-Date=1": connection reset by peer'
+
+    found = pull_failure("qwen3:8b", text)
+
+    assert 'Get "https://cdn.example/blob?…"' in found.what
+    assert "s3cr3t" not in found.what

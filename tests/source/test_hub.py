@@ -19,7 +19,7 @@ from orchestrator.errors import (
 )
 from orchestrator.gguf.layout import laid_out, layout
 from orchestrator.source.described import Described
-from orchestrator.source.hub import Wish
+from orchestrator.source.hub import Wish, ask_access, repository
 from orchestrator.source.hub_model import in_hub, label
 from orchestrator.source.remote import LIMIT_BYTES, Patience
 from tests.real.hub import COMMIT, Fault, Hub
@@ -157,6 +157,10 @@ GIVEN = "Q2_K", "Q4_K_M", "Q8_0"
         pytest.param("hf:../../etc/passwd", GIVEN, InvalidInput, "names no", id="path"),
         pytest.param("hf:o/r?x=1", GIVEN, InvalidInput, "names no repository", id="query"),
         pytest.param("hf:o/r\n", GIVEN, InvalidInput, "names no repository", id="line"),
+        pytest.param("hf:o/r@", GIVEN, InvalidInput, "names no repository", id="no-revision"),
+        pytest.param("hf:o/r@a/../b", GIVEN, ModelUnavailable, "no revision a", id="two-dots"),
+        pytest.param("hf:o/r@a..b", GIVEN, InvalidInput, "names no repository", id="range"),
+        pytest.param("hf:o/r@v9", GIVEN, ModelUnavailable, "r has no revision v9", id="revision"),
     ],
 )
 def test_a_name_that_is_not_there_is_one_clear_error(
@@ -210,6 +214,22 @@ def test_a_token_on_disk_is_for_the_hub_alone(hub: Hub) -> None:
     assert {asked.authorization for asked in hub.asked} == {None}
 
 
+def test_a_mirror_that_a_profile_names_gets_no_token(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    write_gguf(hub.root / "o" / "r" / "m.gguf")
+    with Hub(hub.root) as far:
+        with repository("o/r", mirror=f"{far.url}/") as found:
+            ask_access(found, "m.gguf")
+        assert {each.authorization for each in far.asked} == {None}
+        assert hub.asked == []
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)  # what a person sets goes before
+        with repository("o/r", mirror=far.url) as found:
+            assert found.remote.base == hub.url
+    assert {each.authorization for each in hub.asked} == {"Bearer hf_secretsecret"}
+
+
 def test_a_redirect_to_another_host_gets_the_range_and_no_token(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,9 +280,117 @@ def test_what_waiting_cures_is_asked_again(hub: Hub, part: str, fault: dict[str,
 
 
 def test_a_page_of_html_in_place_of_the_hub_is_told(hub: Hub) -> None:
-    hub.faults.append(Fault("/api/", status=200, body=b"<html>sign in</html>"))
-    with pytest.raises(SourceUnreachable, match="gave no listing"):
+    hub.faults.append(Fault("/api/", html=True))
+    with pytest.raises(SourceUnreachable, match=r"gave no listing.*page of a portal") as caught:
         read("hf:o/r")
+    assert caught.value.hint.startswith("sign in to the network")
+
+
+def test_a_hub_that_says_when_to_come_back_is_asked_again_then_and_not_before(hub: Hub) -> None:
+    write_gguf(hub.root / "o" / "r" / "m.gguf")
+    hub.faults.append(Fault("/api/", status=429, headers={"Retry-After": "2"}, times=1))
+    began = time.monotonic()
+    assert read("hf:o/r").candidate.quantization == "Q4_K_M"
+    assert time.monotonic() - began >= 2
+    hub.faults.append(Fault("/api/", status=429, headers={"Retry-After": "1"}))
+    with pytest.raises(SourceBusy, match=r"later in 1 s \(429\)") as caught:
+        read("hf:o/r")
+    assert caught.value.details["retry_after_s"] == 1
+    assert "HF_TOKEN" in caught.value.hint
+
+
+def test_a_wrong_revision_is_told_with_those_that_there_are(hub: Hub) -> None:
+    write_gguf(hub.root / "o" / "r" / "m.gguf")
+    names = {"branches": ["main", "gptq"], "tags": ["v1.0"], "converts": []}
+    refs = {
+        kind: [{"name": n, "ref": f"refs/{n}", "targetCommit": COMMIT} for n in each]
+        for kind, each in names.items()
+    }
+    hub.faults.append(Fault("/refs", status=200, body=json.dumps(refs).encode()))
+    with pytest.raises(ModelUnavailable, match="o/r has no revision v2") as caught:
+        read("hf:o/r@v2:Q4_K_M")
+    assert caught.value.hint == "it has main, gptq, v1.0; or name a commit"
+    hub.faults[:] = [Fault("/refs", status=500)]
+    with pytest.raises(ModelUnavailable) as caught:
+        read("hf:o/r@v2")
+    assert caught.value.hint == "it has main; or name a commit"
+
+
+def test_a_revision_is_pinned_to_its_commit(hub: Hub) -> None:
+    write_gguf(hub.root / "o" / "r" / "m.gguf")
+    assert read("hf:o/r@main").where.endswith(f"@{COMMIT[:12]}")
+    assert hub.asked[0].path == "/api/models/o/r/revision/main"
+    assert {each.path.split("/")[4] for each in hub.asked[1:]} == {COMMIT}
+
+
+def test_one_request_says_what_the_bytes_of_every_file_are(hub: Hub) -> None:
+    write_gguf(hub.root / "o" / "r" / "m.gguf")
+    (hub.root / "o" / "r" / "config.json").write_text("{}")
+    with repository("o/r") as found:
+        assert found.digests["config.json"] == "git:9e26dfeeb6e641a33dae4961196235bdb965b21b"
+        assert found.digests["m.gguf"].startswith("sha256:")
+        assert "token" not in repr(found).replace("tokenizer", "")
+    assert len(hub.asked) == 1
+
+
+def test_a_gated_repository_is_told_before_anything_is_promised(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gguf(hub.root / "o" / "r" / "m.gguf")
+    hub.gated.add("o/r")
+    hub.token = "hf_secretsecret"
+    with (
+        repository("o/r") as found,
+        pytest.raises(ModelUnavailable, match="o/r is gated, and we have no access") as caught,
+    ):
+        ask_access(found, "m.gguf")
+    assert caught.value.hint == "ask for access at https://huggingface.co/o/r, then set HF_TOKEN"
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    with repository("o/r") as found:
+        ask_access(found, "m.gguf")
+        assert "secret" not in repr(found)
+    assert hub.asked[-1].method == "HEAD"
+    assert hub.asked[-1].sent_bytes == 0
+
+
+def test_a_hub_whose_listing_is_gated_as_well_says_the_same(hub: Hub) -> None:
+    hub.faults = [Fault("/api/", status=403, headers={"X-Error-Code": "GatedRepo"})]
+    with pytest.raises(ModelUnavailable, match="o/r is gated, and we have no access"):
+        read("hf:o/r")
+
+
+def test_the_question_for_access_follows_no_redirect(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+    write_gguf(hub.root / "o" / "r" / "m.gguf")
+    with Hub(hub.root) as far, repository("o/r") as found:
+        hub.elsewhere = far.url.replace("127.0.0.1", "localhost")
+        ask_access(found, "m.gguf")
+        assert far.asked == []
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (["pytorch_model.bin", "README.md"], r"neither a GGUF nor a config.json: it has README"),
+        ([], "neither a GGUF nor a config.json: it has no file"),
+        (["config.json", "adapter.bin"], "0 safetensors files .*: it has adapter.bin, config.json"),
+    ],
+)
+def test_a_repository_of_no_whole_model_says_what_it_has(
+    hub: Hub, files: list[str], says: str
+) -> None:
+    (hub.root / "o" / "r").mkdir(parents=True)
+    for name in files:
+        (hub.root / "o" / "r" / name).write_text(json.dumps(QWEN2))
+    with pytest.raises(InvalidInput, match=says):
+        read("hf:o/r")
+
+
+def test_a_quantization_in_the_name_is_that_of_the_import_where_there_is_no_gguf(hub: Hub) -> None:
+    write_repository(hub.root / "o" / "r")
+    assert read("hf:o/r:q8_0").candidate.weights == laid_out(TINY, "Q8_0")
 
 
 def test_names_are_data() -> None:
@@ -270,3 +398,7 @@ def test_names_are_data() -> None:
         repo="Org.x/Re-po_1", quantization="Q4_K_M"
     )
     assert Wish.parse("hf:o/r/a/b c.gguf") == Wish(repo="o/r", file="a/b c.gguf")
+    assert Wish.parse("hf:o/r@v1.0:Q8_0") == Wish(repo="o/r", revision="v1.0", quantization="Q8_0")
+    assert Wish.parse("hf:o/r@refs/pr/7/a.gguf") == Wish(
+        repo="o/r", revision="refs/pr/7", file="a.gguf"
+    )
