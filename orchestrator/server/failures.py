@@ -173,7 +173,7 @@ _PULL = (
     _Meaning(
         ("no such host", "temporary failure in name resolution", "server misbehaving"),
         SourceUnreachable,
-        "pulling {model}: the Ollama server finds no address for {host}: {text}",
+        "pulling {model}: the Ollama server finds no address for {host}",
         "the server's host is offline, behind a proxy that the server is not told of, or its DNS "
         "does not know {host}: name a registry that it reaches, or load a bundle",
         cause="dns",

@@ -13,7 +13,7 @@ from orchestrator.bundle.load import load
 from orchestrator.cli.terminal import Plain
 from orchestrator.errors import InvalidInput, PullFailed, ServerUnreachable, SourceCorrupt
 from orchestrator.runtime import installed
-from orchestrator.runtime.binary import releases
+from orchestrator.runtime.binary import release_at, releases
 from tests.bundle.conftest import NAME, Box, rewritten
 
 _SCRIPT = "#!/bin/sh\necho 'Warning: client version is 0.33.1'\n"
@@ -48,7 +48,7 @@ def test_a_release_is_installed_where_it_is_looked_for(bundle: Path, target: Box
 
     folder = target.home.runtimes / "release-0.33.1"
     assert path == folder / "bin/ollama"
-    assert installed(target.home, target.environ) == program.release_at(folder)
+    assert installed(target.home, target.environ) == release_at(folder)
     assert path.read_text() == _SCRIPT
     assert path.stat().st_mode & 0o777 == 0o755
     libraries = folder / "lib/ollama/cuda_v13"
@@ -112,6 +112,6 @@ def test_a_program_that_does_not_serve_is_told_after_the_models_are_there(
 
 
 def test_a_box_without_a_program_has_none_to_bundle(source: Box) -> None:
+    file = source.folder / "none.tar"
     with pytest.raises(InvalidInput, match="no Ollama on this box"):
-        file = source.folder / "none.tar"
         create((NAME,), file, source.home, source.environ, Plain(), with_runtime=True)
