@@ -10,7 +10,7 @@ from orchestrator.model import Architecture, Candidate
 from orchestrator.offload import offloaded
 from orchestrator.order import Order
 from orchestrator.progress import Progress
-from orchestrator.pull.turn import turn
+from orchestrator.pull.claim import fetched
 from orchestrator.pull.wholeness import layers, mend
 from orchestrator.server.shown import Shown
 from orchestrator.source import Pulled, Source
@@ -54,9 +54,7 @@ def acquire(
 
 
 def _fetch(order: Order, seen: Survey, fit: Fit, source: Source, progress: Progress) -> Pulled:
-    tag = fit.candidate.tag
-    with turn(order.home, seen.server.host, source.final(tag), progress):
-        return source.pull(tag, progress)
+    return fetched(order.home, seen.server, source, fit.candidate.tag, progress)
 
 
 def _known(order: Order, seen: Survey, tag: str) -> bool:

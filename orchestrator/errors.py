@@ -136,7 +136,7 @@ class PullFailed(DeployError):
     """No source delivered the model."""
 
     exit_code = 5
-    remedy = "name a reachable registry with --registry URL, or use --fallback starter"
+    remedy = "name a reachable registry with --registry URL, or other sources in the profile"
 
 
 class ModelUnavailable(PullFailed):
@@ -156,7 +156,7 @@ class SourceBusy(PullFailed):
 class SourceCorrupt(PullFailed):
     """What the source delivers is not what its own manifest names, twice in a row."""
 
-    remedy = "name another registry with --registry URL, or another model"
+    remedy = "name another registry with --registry URL, another source, or another model"
 
 
 class DiskFull(DeployError):

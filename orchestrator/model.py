@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 Basis = Literal["exact", "header", "layout", "listed"]
@@ -153,6 +153,15 @@ class Target:
     parameters_active: int
     parameters_total: int
     server_version: str | None = None
+
+
+class Origin(NamedTuple):
+    """Where a model with a name of our making comes from: `name` ("hf:ORG/REPO", "file:/PATH")
+    stays, `content` changes with its bytes.
+    """
+
+    name: str
+    content: str
 
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,343}(?::\d{1,5})?")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.errors import ServerRefused, ServerUnreachable
@@ -37,6 +38,8 @@ class Site:
         if process:
             blob = None if process.environ_known else _revealed(server)
             path = model_store(process, systemd_unit(), environ, revealed=blob)
+            if blob is None and not process.settings_known and _anothers(server, path):
+                path = None
         return cls(
             server=server,
             ledger=Ledger(home.ledger),
@@ -66,6 +69,16 @@ class Site:
         """Return the digest that the server lists under a name; None: absent or torn."""
         found = self.server.find(name)
         return None if found is None else found.digest
+
+
+def _anothers(server: Server, path: Path | None) -> bool:
+    """Whether the store at a path that was guessed has other models than the server lists."""
+    store = Store.at(str(path)) if path else None
+    if store is None:
+        return False
+    with suppress(ServerRefused, ServerUnreachable):
+        return store.names().keys() != {m.name for m in server.installed()}
+    return True
 
 
 def _revealed(server: Server) -> str | None:

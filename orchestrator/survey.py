@@ -121,11 +121,12 @@ def _started(
     machine: Machine, settings: ServerSettings, binary: Binary | None
 ) -> tuple[RuntimeKind, str | None]:
     """Return the kind and the version of the program that would be started, installed or not."""
-    if binary is None:  # a GPU gets the release, as long as the network has it
+    if binary is None:  # a GPU gets the release, as long as the network has it; ARM in any case
         there = replace(machine, server=replace(machine.server, settings=settings))
-        return (
-            ("release", Release().version) if Box.of(there).gpu else ("embedded", EMBEDDED_VERSION)
-        )
+        from orchestrator.runtime import embedded
+
+        release = Box.of(there).gpu or embedded.refusal()
+        return ("release", Release().version) if release else ("embedded", EMBEDDED_VERSION)
     return binary.kind, EMBEDDED_VERSION if binary.kind == "embedded" else binary.version
 
 

@@ -124,9 +124,19 @@ def opened(path: Path) -> Iterator[Archive]:
 
 
 def peek(path: Path) -> Index:
-    """Return what a bundle says that it holds; only its index is read. Raises InvalidInput."""
+    """Return what a bundle says that it holds; only its index is read.
+
+    Raises InvalidInput; SourceCorrupt: the file is shorter than that.
+    """
     with _file(path) as file:
-        return Index.from_json(_parsed(_index(path, file), path), str(path))
+        index = Index.from_json(_parsed(_index(path, file), path), str(path))
+    size = path.stat().st_size
+    if size < index.total_bytes:
+        raise SourceCorrupt(
+            f"{path} has {size} bytes, and its index announces {index.total_bytes}: it was cut off",
+            hint=_HINT,
+        )
+    return index
 
 
 @contextmanager

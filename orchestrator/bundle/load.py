@@ -40,7 +40,7 @@ def load(
     with bundles.opened(file) as archive, turn(home, progress):
         place = Place.at(home, environ)
         writes = None if through_the_api else place.to_write()
-        work = _Work(archive, place, writes, force)
+        work = _Work(archive, place, writes, force, through_the_api)
         runtime = None if place.answers else _prepared(work, home, environ, progress)
         models = work.models(progress) if writes or place.answers else None
         started = not place.answers and archive.index.runtime is not None
@@ -71,12 +71,16 @@ def turn(home: Home, progress: Progress) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A bundle and where it goes; `writes` is the store whose files are written, else the API."""
+    """A bundle and where it goes; `writes` is the store whose files are written, else the API.
+
+    `asked`: the API is what was asked for.
+    """
 
     archive: Archive
     place: Place
     writes: Path | None
     force: bool
+    asked: bool
 
     def models(self, progress: Progress) -> list[Loaded]:
         """Load all models."""
@@ -100,10 +104,11 @@ def _prepared(
     told = work.archive.index.runtime
     if told is None:
         if work.writes is None:
+            owner = "" if work.asked else ", or run this as the store's owner"
+            why = "--through-api needs one" if work.asked else "the store is not ours to write"
             raise ServerUnreachable(
-                f"no Ollama server answers at {work.place.server.host}, and the store is not ours "
-                "to write",
-                hint="start one with `deploy runtime start`, or run this as the store's owner",
+                f"no Ollama server answers at {work.place.server.host}, and {why}",
+                hint=f"start one with `deploy runtime start`{owner}",
             )
         return None
     refuse_start(work.place.server.host)

@@ -18,15 +18,12 @@ from orchestrator.bundle.place import Place
 from orchestrator.errors import InvalidInput, PullFailed, ServerRefused
 from orchestrator.progress import Progress
 from orchestrator.server import Server, wire
-from orchestrator.server.connection import certificates
-from orchestrator.server.import_failures import upload_failure
 from orchestrator.server.imports import create
 from orchestrator.store import Layer
 
 _FILES = {"model": "model", "projector": "projector", "adapter": "adapter"}
 _TEXTS = {"template": "template", "system": "system", "prompt": "template"}
 _SHOW_S = 30.0
-_WORK_S, _CONNECT_S, _CHUNK_S = 600.0, 10.0, 60.0
 
 
 def load(
@@ -67,10 +64,12 @@ def _one(
     *,
     present: bool,
 ) -> Loaded:
-    moved, notes = 0, [f"the server wrote its manifest; in the bundle it is {model.digest[:12]}"]
+    moved, notes = 0, list[str]()
     if not present:
         for layer in _weights(model):
-            moved += _upload(archive, layer, server, progress)
+            # A damaged one is not sent to its end, so the server keeps nothing of it.
+            sent = _sent(archive, layer, progress)
+            moved += server.give(layer.digest, layer.digest, layer.size_bytes, sent)
         if guessed := create(server, model.name, progress, label=model.name, **fields):
             notes.append(f"it has no template of its own, and the server took {guessed}")
     found = server.find(model.name)
@@ -79,6 +78,8 @@ def _one(
             f"{model.name} was given to the server, which does not have it so",
             hint=ServerRefused.remedy,
         )
+    if found.digest != model.digest:
+        notes.append(f"the server wrote its manifest; in the bundle it is {model.digest[:12]}")
     return Loaded(
         name=model.name,
         digest=found.digest,
@@ -148,28 +149,6 @@ def _missing_bytes(server: Server, models: tuple[BundledModel, ...]) -> int:
 def _weights(model: BundledModel) -> tuple[Layer, ...]:
     once = {layer.digest: layer for layer in model.layers if layer.kind in _FILES}
     return tuple(once.values())
-
-
-def _upload(archive: Archive, layer: Layer, server: Server, progress: Progress) -> int:
-    """Stream one blob out of the archive to the server, unless it has it; return what moved.
-
-    A damaged one is not sent to its end, so the server keeps nothing of it.
-    """
-    import httpx
-
-    if server.holds(layer.digest):
-        return 0
-    limits = httpx.Timeout(_WORK_S, connect=_CONNECT_S, write=_CHUNK_S)
-    length = {"Content-Length": str(layer.size_bytes)}
-    url = f"{server.host}/api/blobs/{layer.digest}"
-    with (
-        server.mapped(),
-        httpx.Client(trust_env=False, verify=certificates(), timeout=limits) as client,
-    ):
-        answer = client.post(url, content=_sent(archive, layer, progress), headers=length)
-    if answer.is_error:
-        raise upload_failure(layer.digest, answer.status_code, answer.text.strip())
-    return layer.size_bytes
 
 
 def _sent(archive: Archive, layer: Layer, progress: Progress) -> Iterator[bytes]:

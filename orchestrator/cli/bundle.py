@@ -70,7 +70,7 @@ def load(
     verbose: bool,
     log_format: str | None,
 ) -> None:
-    """Verify FILE and load its models; what is there already is not written again.
+    """Load the models of FILE, every byte of it verified; what is there is verified instead.
 
     Where no server answers, its store is filled; the runtime of FILE is installed if this box has
     none, and started. Interrupt it at any time: the same command finishes it.

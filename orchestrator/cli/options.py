@@ -40,7 +40,7 @@ def rate_option(_ctx: click.Context, _param: click.Parameter, value: str | None)
     try:
         return None if value is None else parse_memory(value.removesuffix("/s"))
     except ValueError as e:
-        raise click.BadParameter(str(e)) from e
+        raise click.BadParameter(f"{value!r} is no rate: write it as 5MB/s or 512KiB/s") from e
 
 
 def common(command: F) -> F:

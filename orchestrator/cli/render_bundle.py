@@ -40,7 +40,8 @@ def loaded(done: Load) -> str:
 
 def _model(model: Loaded) -> str:
     parts = [f"{gb(model.written_bytes)} written"] if model.written_bytes else []
-    parts += [f"{gb(model.checked_bytes)} there before, verified"] if model.checked_bytes else []
+    there = f"{gb(model.checked_bytes)} there before, verified in the store"
+    parts += [f"{there}, not read in the bundle"] if model.checked_bytes else []
     return f"model     {model.name} {model.digest[:12]}: {', '.join(parts) or 'as it was'}"
 
 

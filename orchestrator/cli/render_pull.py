@@ -5,15 +5,19 @@ from orchestrator.pull.forecast import Forecast, Would
 from orchestrator.pull.obtain import Obtained
 from orchestrator.units import duration, gb
 
+_MUCH_BYTES = 10**6  # less shows as 0 MB
+
 
 def obtained(got: Obtained) -> str:
     """Return what is there now, where it came from, and who verified it."""
     moved = got.pulled.fetched_bytes
-    rate = f" at {gb(moved / got.seconds)}/s" if moved and got.seconds else ""
+    rate = f" at {gb(moved / got.fetch_s)}/s" if moved >= _MUCH_BYTES and got.fetch_s else ""
     lines = [
         f"model     {got.name}",
         f"source    {got.source}",
-        f"moved     {gb(moved)} in {duration(got.seconds)}{rate}" if moved else "moved     nothing",
+        f"moved     {gb(moved)} in {duration(got.seconds)}{rate}"
+        if moved
+        else "moved     nothing: it was there",
         f"verified  {_verified(got)}",
     ]
     lines += [f"tried     {name}: {what}" for name, what in got.tried]
@@ -34,12 +38,8 @@ def intents(found: Forecast) -> str:
     text = table(rows, ("source", "from", "name", "files", "whole", "to move", "takes"))
     lines = [f"{each.source}: {each.failure.what}" for each in found.sources if each.failure]
     lines += [each.short for each in found.sources if each.short]
-    lines += [
-        f"note      {note}"
-        for each in found.sources[:1]
-        if each.intent
-        for note in each.intent.notes
-    ]
+    chosen = found.chosen.intent if found.chosen else None
+    lines += [f"note      {note}" for note in (chosen.notes if chosen else ())]
     last = f"would come from {found.chosen.source}" if found.chosen else "no source can deliver it"
     return "\n".join([text, *lines, "", f"{found.model} {last}"])
 
@@ -63,5 +63,5 @@ def _takes(would: Would) -> str:
     if would.intent and would.intent.download_bytes == 0:
         return "nothing to move"
     if would.seconds is None or not would.rate_bytes_per_s:
-        return "unknown: nothing was pulled from there yet"
+        return "unknown: no pull from there was large enough to tell"
     return f"{duration(would.seconds)} at {gb(would.rate_bytes_per_s)}/s"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Task, TaskID
 
 _EVERY_S = 4.0
+_BAR = 12
+_BESIDE = _BAR + 43  # what the bar, bytes, rate and times of a line take at most
 
 
 class Plain:
@@ -133,25 +135,28 @@ def progress() -> Iterator[Plain | Screen]:
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.table import Column
 
     class OfBytes(ProgressColumn):
         """A column that only downloads have."""
 
         def __init__(self, column: ProgressColumn) -> None:
-            super().__init__()
+            super().__init__(Column(no_wrap=True))
             self._column = column
 
         def render(self, task: "Task") -> "RenderableType":
             return self._column(task) if task.fields.get("of_bytes") else ""
 
+    console = Console(stderr=True)
+    label = Column(no_wrap=True, overflow="ellipsis", max_width=max(16, console.width - _BESIDE))
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        OfBytes(BarColumn(bar_width=24)),
+        TextColumn("{task.description}", table_column=label),
+        OfBytes(BarColumn(bar_width=_BAR)),
         OfBytes(DownloadColumn()),
         OfBytes(TransferSpeedColumn()),
         OfBytes(TimeRemainingColumn()),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         yield Screen(bars)

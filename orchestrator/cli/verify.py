@@ -1,9 +1,11 @@
 """`deploy verify [MODEL]`."""
 
 import os
+from dataclasses import replace
 
 import click
 
+from orchestrator.bundle.place import Place
 from orchestrator.cli.options import common, read_profile, start_log
 from orchestrator.cli.render import emit
 from orchestrator.cli.render import verification as render
@@ -50,9 +52,17 @@ def _deployment(home: Home, profile: Profile, *, as_json: bool) -> None:
 
 def _files(home: Home, model: str, *, as_json: bool) -> None:
     with progress() as screen:
-        found = verified(Site.at(home, os.environ), model, screen)
+        found = verified(_site(home), model, screen)
     emit(found.to_json(), f"{found.outcome:<10} {model}: {found.detail}", as_json=as_json)
     _leave(found.outcome)
+
+
+def _site(home: Home) -> Site:
+    """Return the site; where no server answers, with the store that one here would use."""
+    site, place = Site.at(home, os.environ), Place.at(home, os.environ)
+    if place.answers or place.folder is None:
+        return site
+    return replace(site, store_path=str(place.folder))
 
 
 def _leave(outcome: str) -> None:

@@ -80,13 +80,12 @@ def _remove_uploads(to: Destination, files: Sequence[LocalFile]) -> int:
     store = to.store
     if store is None:
         return sum(file.size_bytes for file in once.values())
-    named = {layer.digest for m in store.names().values() for layer in m.layers}
-    # What a torn manifest names is not known, so then nothing may go.
-    writable = store.writable and not store.torn()
-    left_bytes = 0
-    for digest in once.keys() - named:
+    named, left_bytes = store.named(), 0
+    for digest in once:
         blob = store.blob(digest)
-        if writable:
+        if named and blob.name in named:
+            continue
+        if store.writable and named is not None:
             with suppress(OSError):
                 blob.unlink(missing_ok=True)
         left_bytes += blob.stat().st_size if blob.is_file() else 0

@@ -80,8 +80,10 @@ _MIGRATIONS = (
     """
     CREATE TABLE pulls (
         id INTEGER PRIMARY KEY, at TEXT NOT NULL, server_host TEXT NOT NULL, source TEXT NOT NULL,
-        model TEXT NOT NULL, bytes INTEGER NOT NULL, seconds REAL NOT NULL);
-    CREATE INDEX pulls_by_source ON pulls (source, id)
+        model TEXT NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL, seconds REAL NOT NULL,
+        origin TEXT, content TEXT);
+    CREATE INDEX pulls_by_source ON pulls (source, id);
+    CREATE INDEX pulls_by_model ON pulls (server_host, model, id)
     """,
 )
 

@@ -4,7 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from orchestrator import log
-from orchestrator.errors import ModelUnavailable, PullFailed, SourceCorrupt, SourceUnreachable
+from orchestrator.errors import (
+    ModelUnavailable,
+    PullFailed,
+    SourceCorrupt,
+    SourceUnreachable,
+    UnknownModel,
+)
 from orchestrator.progress import Progress
 from orchestrator.source import Source
 
@@ -30,6 +36,8 @@ def first(
         except PullFailed as e:
             log.event("source.failed", source=source.name, failure=type(e).__name__)
             failures.append((source.name, e))
+        except UnknownModel as e:  # to its catalogue; another source may have it all the same
+            failures.append((source.name, ModelUnavailable(e.what, hint=e.hint)))
     raise gathered(model, failures)
 
 
@@ -39,6 +47,11 @@ def gathered(model: str, failures: Failures) -> PullFailed:
     ModelUnavailable as soon as one of them answers and does not have the model: then another model
     may be had. The hint is that of the first, which the profile prefers.
     """
+    if not failures:
+        return SourceUnreachable(
+            f"no source that is set has any model but the starter: none was asked for {model}",
+            hint="name others: sources = [...] in the profile, or --registry URL",
+        )
     if len(failures) == 1:
         return failures[0][1]
     answered = any(isinstance(e, _HAS_IT_NOT) for _, e in failures)

@@ -1,13 +1,16 @@
 """What a pull would do, and how long it would take at the rate that was measured here."""
 
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import DeployError, DiskFull
+from orchestrator.errors import DeployError, DiskFull, PullFailed
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.pulls import rate_bytes_per_s
+from orchestrator.progress import Progress
+from orchestrator.pull.chain import gathered
+from orchestrator.pull.provenance import is_there, origin_at, without_download
 from orchestrator.pull.request import Request
 from orchestrator.pull.sources import Made, Sources
 from orchestrator.runtime import disk
@@ -58,14 +61,17 @@ class Forecast:
         """The first that can deliver, as far as can be told; None: no source can."""
         return next((each for each in self.sources if each.intent and not each.short), None)
 
-    def check(self) -> None:
-        """Raise what the first source that fails fails with, where no source can deliver."""
+    @property
+    def failure(self) -> DeployError | None:
+        """What no source can deliver for: of several, what each said. None: one can."""
         if self.chosen:
-            return
-        for each in self.sources:
-            if each.failure:
-                raise each.failure
-            raise DiskFull(each.short or f"no source has {self.model}")
+            return None
+        refused = [(each.source, each.failure) for each in self.sources if each.failure]
+        pulls = [(name, e) for name, e in refused if isinstance(e, PullFailed)]
+        if len(pulls) == len(self.sources):
+            return gathered(self.model, pulls)
+        short = next((each.short for each in self.sources if each.short), None)
+        return DiskFull(short) if short else refused[0][1]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `deploy pull --dry-run` (schema `pull-forecast`)."""
@@ -78,15 +84,22 @@ class Forecast:
         }
 
 
-def forecast(request: Request, sources: Sources, ledger: Ledger) -> Forecast:
+def forecast(request: Request, sources: Sources, ledger: Ledger, progress: Progress) -> Forecast:
     """Return what a pull would do. Each source is asked; nothing is written anywhere."""
-    asked = [_would(name, request, sources, ledger) for name in sources.names(request)]
+    asked = [_would(name, request, sources, ledger, progress) for name in sources.names(request)]
     return Forecast(model=request.name, server_host=sources.server.host, sources=tuple(asked))
 
 
-def _would(name: Made, request: Request, sources: Sources, ledger: Ledger) -> Would:
+def _would(
+    name: Made, request: Request, sources: Sources, ledger: Ledger, progress: Progress
+) -> Would:
     try:
-        intent = sources.named(name).intent(request.name)
+        source = sources.named(name)
+        origin = origin_at(source, request.name, progress)
+        with progress.waiting(f"asking {source.address} for {request.name}"):
+            intent = source.intent(request.name)
+        if sources.version is None and is_there(sources.server, ledger, intent.name, origin):
+            intent = without_download(intent)
         rate = rate_bytes_per_s(ledger, intent.source)
     except DeployError as e:
         return Would(source=name, failure=e)
@@ -94,15 +107,26 @@ def _would(name: Made, request: Request, sources: Sources, ledger: Ledger) -> Wo
     if rate and limit and sources.ours(name):
         rate = min(rate, limit)
     return Would(
-        source=name, intent=intent, rate_bytes_per_s=rate, short=_short(intent, request.name)
+        source=name, intent=intent, rate_bytes_per_s=rate, short=shortage(intent, request.name)
     )
 
 
-def _short(intent: Intent, model: str) -> str | None:
+def shortage(intent: Intent, model: str) -> str | None:
     """Return which disk is too small for it; None: none that is known."""
-    folders: Sequence[tuple[str, int]] = tuple(intent.needed_bytes.items())
-    for folder, need in folders:
-        free = disk.free_bytes(Path(folder))
+    disks: dict[int | None, list[str]] = {}
+    for folder in intent.needed_bytes:  # two folders of one disk share what is free there
+        disks.setdefault(_device(Path(folder)), []).append(folder)
+    for folders in disks.values():
+        need = sum(intent.needed_bytes[folder] for folder in folders)
+        free = disk.free_bytes(Path(folders[0]))
         if free is not None and free < need:
-            return f"{model} needs {gib(need)} at {folder}; {gib(free)} is free"
+            return f"{model} needs {gib(need)} at {' and '.join(folders)}; {gib(free)} is free"
+    return None
+
+
+def _device(path: Path) -> int | None:
+    """Return the disk that a folder is or will be on; one that we may not enter is its parent's."""
+    for folder in (path, *path.parents):
+        with suppress(OSError):
+            return folder.stat().st_dev
     return None

@@ -15,6 +15,7 @@ from orchestrator.gguf.header import Header
 from orchestrator.gguf.split import stem_of
 from orchestrator.importing import Destination, Imported, LocalFile, check_gguf
 from orchestrator.importing.gguf import import_gguf
+from orchestrator.model import Origin
 from orchestrator.progress import Progress
 from orchestrator.pull.hub_name import plain_name
 from orchestrator.server import Server
@@ -34,12 +35,19 @@ class GgufFile:
     address = "this disk"
 
     def __init__(
-        self, server: Server, store_path: str | None, *, catalog: Catalog | None = None
+        self,
+        server: Server,
+        store_path: str | None,
+        *,
+        catalog: Catalog | None = None,
+        called: str | None = None,
     ) -> None:
         self.server = server
         self.store = Store.at(store_path)
         self.store_path = store_path
         self._catalog = catalog
+        self._called = called
+        self._read: dict[str, list[LocalFile]] = {}
 
     def name_of(self, tag: str) -> str:
         """See Source.name_of: the server gets it under its final name at once."""
@@ -52,11 +60,19 @@ class GgufFile:
         """
         path = Path(tag)
         found = in_file(path).candidate
+        if self._called:
+            return self._called
         stem = stem_of(path.name)
         with _read(tag):
             title = _text(_header(beside(path)[0]), "general.name") or stem.removesuffix(".gguf")
         kind = label(stem) or ("" if found.quantization == "unknown" else found.quantization)
         return plain_name(_without(title, kind), kind, self._catalog or Catalog.bundled())
+
+    def origin(self, tag: str, progress: Progress) -> Origin:
+        """See Deriving.origin: the files' bytes are read and hashed."""
+        digests = "\n".join(sorted(part.digest for part in self._parts(tag, progress)))
+        content = hashlib.sha256(digests.encode()).hexdigest()
+        return Origin(f"file:{Path(tag).resolve()}", content)
 
     def intent(self, tag: str) -> Intent:
         """Return what a pull would do. Raises InvalidInput."""
@@ -80,10 +96,16 @@ class GgufFile:
         with log.stage("pull", tag=tag, source=self.name), _read(tag):
             name = self.name_of(tag)
             version = ServerVersion.parse(self.server.version())
-            parts = [_local(path, progress) for path in beside(Path(tag))]
+            parts = self._parts(tag, progress)
             to = Destination(server=self.server, store=self.store, version=version)
             made = given(to, name, parts, title=Path(tag).name, licence=None, progress=progress)
         return Pulled(cached=unseen(parts, made), fetched_bytes=made.uploaded_bytes)
+
+    def _parts(self, tag: str, progress: Progress) -> list[LocalFile]:
+        if tag not in self._read:
+            with _read(tag):
+                self._read[tag] = [_local(path, progress) for path in beside(Path(tag))]
+        return self._read[tag]
 
 
 def given(

@@ -1,17 +1,20 @@
 """Models of the Hugging Face hub: fetched by us, checked, and imported by the server."""
 
-from urllib.parse import urlsplit
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from orchestrator import log
 from orchestrator.catalog import Catalog
 from orchestrator.era import ServerVersion
-from orchestrator.errors import InvalidInput, ModelUnavailable, SourceCorrupt
+from orchestrator.errors import InvalidInput, ModelUnavailable, ServerUnreachable, SourceCorrupt
 from orchestrator.families.known import family_of
 from orchestrator.gguf.hub_config import IMPORTED_QUANTIZATIONS
 from orchestrator.home import Home
 from orchestrator.importing import Destination, check_safetensors
 from orchestrator.importing.safetensors import import_safetensors
-from orchestrator.model import ModelRef
+from orchestrator.model import ModelRef, Origin
 from orchestrator.progress import Progress
 from orchestrator.pull import hub_room
 from orchestrator.pull.gguf_file import given, unseen
@@ -33,47 +36,38 @@ from orchestrator.source.hub import (
 from orchestrator.source.intent import Intent
 from orchestrator.store import Store
 from orchestrator.transfer import Manners, Patience
+from orchestrator.transfer.answer import host_of
 
 _OTHER_PULL_S = 48 * 3600.0
-_MANNERS, _PATIENCE = Manners(), Patience()
 
 
+@dataclass(slots=True)
 class Hub:
     """The hub at HF_ENDPOINT: names with `hf:`, and tags whose repository the catalogue knows.
 
     `mirror` is the address of another one where that is not set: it gets no token. `store_path` is
     the server's store if it is a folder of this machine. `quantization` is what safetensors become
-    whose name says none: Q4_K_M unless told.
+    whose name says none: Q4_K_M unless told. `called` is what a model with `hf:` is named, in place
+    of a name after its repository. `version` is that of a server which is to be started yet.
     """
 
-    name = "hub"
-
-    def __init__(
-        self,
-        server: Server,
-        home: Home,
-        store_path: str | None,
-        *,
-        quantization: str | None = None,
-        manners: Manners = _MANNERS,
-        patience: Patience = _PATIENCE,
-        catalog: Catalog | None = None,
-        mirror: str | None = None,
-    ) -> None:
-        self.server = server
-        self.home = home
-        self.store_path = store_path
-        self._quantization = quantization
-        self._manners = manners
-        self._patience = patience
-        self._catalog = catalog or Catalog.bundled()
-        self._mirror = mirror
-        self._plans: dict[str, HubPlan] = {}
+    server: Server
+    home: Home
+    store_path: str | None
+    quantization: str | None = None
+    manners: Manners = field(default_factory=Manners)
+    patience: Patience = field(default_factory=Patience)
+    catalog: Catalog = field(default_factory=Catalog.bundled)
+    mirror: str | None = None
+    called: str | None = None
+    version: str | None = None
+    _plans: dict[str, HubPlan] = field(default_factory=dict, init=False)
+    name: ClassVar[str] = "hub"
 
     @property
     def address(self) -> str:
         """The host that is asked."""
-        return urlsplit(endpoint_of(self._mirror)[0]).netloc
+        return host_of(endpoint_of(self.mirror)[0])
 
     def name_of(self, tag: str) -> str:
         """See Source.name_of: the server gets it under its final name at once."""
@@ -85,11 +79,23 @@ class Hub:
         """
         if not tag.startswith(PREFIX):
             return str(ModelRef.parse(tag))
+        if self.called:
+            return self.called
         wish = Wish.parse(tag)
         if wish.quantization and tag not in self._plans:
             title = wish.repo.rpartition("/")[2]
-            return plain_name(title, wish.quantization, self._catalog)
+            return plain_name(title, wish.quantization, self.catalog)
         return self._plan(tag).name
+
+    def origin(self, tag: str, progress: Progress) -> Origin | None:
+        """See Deriving.origin."""
+        if not tag.startswith(PREFIX):
+            return None
+        with progress.waiting(f"asking {self.address} for {tag}"):
+            plan = self._plan(tag)
+        files = [f"{each.name} {each.digest or plan.commit}" for each in plan.files]
+        content = "\n".join((plan.quantization, *sorted(files)))
+        return Origin(f"{PREFIX}{plan.repo}", hashlib.sha256(content.encode()).hexdigest())
 
     def intent(self, tag: str) -> Intent:
         """Return what a pull would do: nothing but metadata moves.
@@ -98,7 +104,7 @@ class Hub:
         SourceBusy, SourceCorrupt.
         """
         plan = self._plan(tag)
-        folder = HubFolder(self.home, plan, self._patience)
+        folder = HubFolder(self.home, plan, self.patience)
         present = folder.present_bytes()
         missing = plan.total_bytes - present
         needed = {str(folder.path): missing}
@@ -134,7 +140,7 @@ class Hub:
                 return self._make(plan, progress)
 
     def _make(self, plan: HubPlan, progress: Progress) -> Pulled:
-        folder, store = HubFolder(self.home, plan, self._patience), Store.at(self.store_path)
+        folder, store = HubFolder(self.home, plan, self.patience), Store.at(self.store_path)
         for note in plan.notes:
             progress.say(note)
         hub_room.check(
@@ -144,14 +150,16 @@ class Hub:
             None if store is None else store.path,
             hub_room.store_needs(plan, store),
         )
-        gathered = folder.gather(progress, self._manners)
+        began = time.monotonic()
+        gathered = folder.gather(progress, self.manners)
+        fetch_s = time.monotonic() - began
         try:
             cached = self._import(plan, gathered, progress)
         except SourceCorrupt:  # as the hub has it: to fetch the same bytes again cures nothing
             folder.remove(progress)
             raise
         folder.remove(progress)
-        return Pulled(cached=cached, fetched_bytes=gathered.fetched_bytes)
+        return Pulled(cached=cached, fetched_bytes=gathered.fetched_bytes, fetch_s=fetch_s)
 
     def _import(self, plan: HubPlan, gathered: Gathered, progress: Progress) -> tuple[str, ...]:
         """Make the model; return the digests of its files that the server had before."""
@@ -184,12 +192,20 @@ class Hub:
     def _plan(self, tag: str) -> HubPlan:
         """Return what a tag means at the commit of now: asked once, then it stays that."""
         if tag not in self._plans:
-            version = ServerVersion.parse(self.server.version())
+            version = self._version()
             wish, quantization, name = self._asked(tag)
-            with repository(wish.repo, revision=wish.revision, mirror=self._mirror) as found:
+            with repository(wish.repo, revision=wish.revision, mirror=self.mirror) as found:
                 _ask_access(found)
                 self._plans[tag] = self._planned(found, wish, quantization, version, name)
         return self._plans[tag]
+
+    def _version(self) -> ServerVersion:
+        try:
+            return ServerVersion.parse(self.server.version())
+        except ServerUnreachable:
+            if self.version is None:
+                raise
+            return ServerVersion.parse(self.version)
 
     def _planned(
         self,
@@ -200,9 +216,9 @@ class Hub:
         name: str | None,
     ) -> HubPlan:
         try:
-            return planned(found, wish, quantization, version, self._catalog, name=name)
+            return planned(found, wish, quantization, version, self.catalog, name=name)
         except InvalidInput as e:
-            if name is None:
+            if name in (None, self.called):
                 raise
             # A plain tag leaves the source open: another one may have what this one has not.
             raise ModelUnavailable(e.what, hint=e.hint, **e.details) from e
@@ -210,9 +226,9 @@ class Hub:
     def _asked(self, tag: str) -> tuple[Wish, str | None, str | None]:
         """Return the repository that a tag means, at which quantization, under which name."""
         if tag.startswith(PREFIX):
-            return Wish.parse(tag), self._quantization, None
-        candidate = self._catalog.find(tag)
-        facts = self._catalog.facts(candidate)
+            return Wish.parse(tag), self.quantization, self.called
+        candidate = self.catalog.find(tag)
+        facts = self.catalog.facts(candidate)
         if not facts.hf_repos or candidate.kind == "base":  # the repositories are of the chat
             raise ModelUnavailable(
                 f"the catalogue names no repository of {tag} on the hub",
@@ -222,7 +238,7 @@ class Hub:
         if kind not in IMPORTED_QUANTIZATIONS:
             raise ModelUnavailable(
                 f"{tag} is {kind}, which no import of {repo} makes",
-                hint=other_way(repo, self._catalog),
+                hint=other_way(repo, self.catalog),
             )
         return Wish(repo=repo, quantization=kind), kind, str(ModelRef.parse(tag))
 

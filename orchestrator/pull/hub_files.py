@@ -42,7 +42,9 @@ class HubFolder:
     @property
     def path(self) -> Path:
         """The folder of the plan's commit."""
-        return self.home.cache / "hub" / self.plan.repo.replace("/", "--") / self.plan.commit
+        # A mirror that tells no commit leaves the revision in its place: refs/pr/7.
+        repo, commit = (told.replace("/", "--") for told in (self.plan.repo, self.plan.commit))
+        return self.home.cache / "hub" / repo / commit
 
     def present_bytes(self) -> int:
         """Return how much of the plan lies on this disk, here and in the hub client's cache."""

@@ -1,7 +1,7 @@
 """What a pull from the hub takes and makes: decided from the metadata, before any weight moves."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from orchestrator.catalog import Catalog
@@ -82,6 +82,8 @@ def planned(
     import it. ModelUnavailable, SourceCorrupt, SourceUnreachable, SourceBusy.
     """
     if is_gguf(found, wish):
+        if wish.file is None:
+            wish = replace(wish, quantization=wish.quantization or quantization)
         return _of_gguf(found, wish, version, catalog, name)
     made = importable(found, wish.quantization or quantization)
     _check_import(found, made, version, catalog)

@@ -2,22 +2,25 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import DiskFull, ServerRefused
 from orchestrator.home import Home
-from orchestrator.ledger.pulls import note_pull
+from orchestrator.ledger.pulls import Pull, note_pull
 from orchestrator.progress import Progress
 from orchestrator.pull.chain import Failures, first
 from orchestrator.pull.claim import claimed
+from orchestrator.pull.provenance import is_there, origin_at
 from orchestrator.pull.turn import turn
-from orchestrator.pull.wholeness import layers, mend
+from orchestrator.pull.wholeness import layers, mend, undo_mend
+from orchestrator.server.shown import Installed
 from orchestrator.site import Site
 from orchestrator.source import Pulled, Source
-from orchestrator.store import Layer
+from orchestrator.store import Layer, Store
 
 _UNSEEN = "the server's store is not ours to read: its files are as the server took them"
+_UNREAD = "files that the server had before are not ours to read: nobody looked into them"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,11 @@ class Obtained:
     unseen: str | None = None
     tried: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def fetch_s(self) -> float:
+        """How long the files took to come; the import of some takes longer."""
+        return self.seconds if self.pulled.fetch_s is None else self.pulled.fetch_s
+
     def to_json(self) -> dict[str, Any]:
         """Return the document of `deploy pull` (schema `pull`)."""
         moved = self.pulled.fetched_bytes
@@ -52,7 +60,7 @@ class Obtained:
             "digest": self.digest,
             "fetched_bytes": moved,
             "seconds": round(self.seconds, 3),
-            "rate_bytes_per_s": round(moved / self.seconds) if moved and self.seconds else None,
+            "rate_bytes_per_s": round(moved / self.fetch_s) if moved and self.fetch_s else None,
             "outcome": "unverified" if self.unseen else "verified",
             "detail": self.unseen,
             "layers": [each.to_json() for each in self.layers],
@@ -87,17 +95,37 @@ def _from(
     failures: Failures,
     progress: Progress,
 ) -> Obtained:
-    name, began = source.final(model), time.monotonic()
-    pulled = source.pull(model, progress)
+    name, origin = source.final(model), origin_at(source, model, progress)
+    undo_mend(site.store, name)
+    there, began = is_there(site.server, site.ledger, name, origin), time.monotonic()
+    if there:
+        progress.say(f"{name} is on the server already: nothing to download")
+    pulled = Pulled() if there else source.pull(model, progress)
     seconds = time.monotonic() - began
-    _note(site, source, name, pulled, seconds, progress)
-    found = site.server.find(name)
-    if found is None:
-        raise ServerRefused(f"{name} was pulled, but the server does not have it")
-    store = site.store
+    store, moved = _holding(site, _found(site, name)), [pulled]
+
+    def again() -> Pulled:
+        moved.append(source.pull(model, progress))
+        return moved[-1]
+
     hashed: list[Layer] = []
-    if store and (suspects := layers(store, name, pulled.cached)):
-        hashed = mend(store, name, suspects, lambda: source.pull(model, progress), progress)
+    suspects = layers(store, name, None if there else pulled.cached) if store else []
+    if store and suspects:
+        hashed = mend(store, name, suspects, again, progress)
+    pulled = replace(pulled, fetched_bytes=sum(each.fetched_bytes for each in moved))
+    found = _found(site, name)
+    if pulled.fetched_bytes or origin:
+        pull = Pull(
+            host=site.server.host,
+            source=source.name,
+            model=found.name,
+            digest=found.digest,
+            fetched_bytes=pulled.fetched_bytes,
+            seconds=seconds if pulled.fetch_s is None else pulled.fetch_s,
+            origin=origin,
+        )
+        _note(site, pull, progress)
+    unread = _UNREAD if suspects and not hashed else None
     return Obtained(
         name=found.name,
         source=source.name,
@@ -108,25 +136,28 @@ def _from(
         seconds=seconds,
         layers=tuple(layers(store, name)) if store else (),
         hashed=tuple(hashed),
-        unseen=None if store else _UNSEEN,
+        unseen=unread if store else _UNSEEN,
         tried=tuple((by, e.what) for by, e in failures),
     )
 
 
-def _note(
-    site: Site, source: Source, name: str, pulled: Pulled, seconds: float, progress: Progress
-) -> None:
-    """Let the ledger know what moved; without that the model is there all the same."""
-    if not pulled.fetched_bytes:
-        return
+def _found(site: Site, name: str) -> Installed:
+    found = site.server.find(name)
+    if found is None:
+        raise ServerRefused(f"{name} was pulled, but the server does not have it")
+    return found
+
+
+def _holding(site: Site, found: Installed) -> Store | None:
+    """Return the store if what the server lists is in it; another one says nothing of it."""
+    store = site.store
+    manifest = store.manifest(found.name) if store else None
+    return store if manifest and manifest.digest == found.digest else None
+
+
+def _note(site: Site, pull: Pull, progress: Progress) -> None:
+    """Let the ledger know; without that the model is there all the same."""
     try:
-        note_pull(
-            site.ledger,
-            host=site.server.host,
-            source=source.name,
-            model=name,
-            fetched_bytes=pulled.fetched_bytes,
-            seconds=seconds,
-        )
+        note_pull(site.ledger, pull)
     except DiskFull as e:
         progress.say(f"warning: {e.what}")

@@ -11,10 +11,14 @@ from orchestrator.model import ModelRef
 from orchestrator.profile import Profile
 from orchestrator.profile.keys import SourceName
 from orchestrator.source.hub import PREFIX, Wish
+from orchestrator.source.named import HF_HOSTS, MODELSCOPE, MODELSCOPE_HOSTS
 
 Kind = Literal["tag", "hub", "file", "bundle"]
 _BUNDLE = re.compile(r"\.(?:tar|bundle)$", re.IGNORECASE)
-MODELSCOPE = "modelscope.cn"
+_REPOSITORIES: dict[str, SourceName] = {
+    **dict.fromkeys(HF_HOSTS, "hf-gguf"),
+    **dict.fromkeys(MODELSCOPE_HOSTS, "modelscope"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +78,7 @@ class Request:
                 hint="--source hub takes both",
             )
         tag = f":{wish.quantization}" if wish.quantization else ""
-        return cls(kind="tag", name=f"{hosts[source]}/{wish.repo}{tag}", sources=("ollama",))
+        return cls(kind="tag", name=f"{hosts[source]}/{wish.repo}{tag}", sources=(source,))
 
 
 def _of_disk(model: str) -> Kind | None:
@@ -96,12 +100,15 @@ def _of_tag(
     preferred: Sequence[SourceName],
     elsewhere: bool,  # noqa: FBT001 - a fact of the name
 ) -> tuple[SourceName, ...]:
-    """Return the sources of a tag. A name with the host of a registry is the server's to fetch."""
+    """Return the sources of a tag. A name with the host of a registry is the server's to fetch:
+    one of a hub's repositories as from that hub, whose templates are guesses.
+    """
     if not elsewhere:
         return (source,) if source else tuple(preferred)
-    if source not in (None, "ollama"):
+    own = _REPOSITORIES.get(name.host.lower(), "ollama")
+    if source not in (None, "ollama", own):
         raise InvalidInput(
             f"{name} names its registry, {name.host}: --source {source} is another",
             hint="leave --source out, or name the tag alone",
         )
-    return ("ollama",)
+    return (source or own,)

@@ -31,13 +31,17 @@ class Intending(Source, Protocol):
 class Sources:
     """What can deliver to `server`, whose files lie at `store_path`, None: out of sight.
 
-    `quantize` is what safetensors become, by default what their name or tag says.
+    `quantize` is what safetensors become, by default what their name or tag says; `called` is what
+    a model is named that has no name of its own. `version` is that of a server that does not answer
+    yet.
     """
 
     order: Order
     server: Server
     store_path: str | None
     quantize: str | None = None
+    called: str | None = None
+    version: str | None = None
 
     def of(self, request: Request) -> list[Intending]:
         """Return what may deliver a request. Raises InvalidInput: one lacks its address."""
@@ -64,7 +68,7 @@ class Sources:
             case "file":
                 from orchestrator.pull.gguf_file import GgufFile
 
-                return GgufFile(self.server, self.store_path, catalog=catalog)
+                return GgufFile(self.server, self.store_path, catalog=catalog, called=self.called)
             case "hub":
                 return self._hub()
             case "bundle":
@@ -93,6 +97,8 @@ class Sources:
             self.store_path,
             quantization=self.quantize,
             catalog=self.order.catalog,
+            called=self.called,
+            version=self.version,
             mirror=profile.hub_endpoint,
             manners=Manners(connections=profile.connections, bytes_per_s=profile.limit_rate_bytes),
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import InvalidInput
+from orchestrator.model import ModelRef
 from orchestrator.progress import Progress
 from orchestrator.pull.wholeness import layers
 from orchestrator.site import Site
@@ -60,6 +61,7 @@ class Verified:
 
 def verified(site: Site, name: str, progress: Progress) -> Verified:
     """Read and hash every file of a model. Raises InvalidInput: the store has no such name."""
+    name = _name(name)
     store = site.store
     if store is None:
         return Verified(name=name, server_host=site.server.host, layers=(), why=_unseen(site, name))
@@ -74,6 +76,16 @@ def verified(site: Site, name: str, progress: Progress) -> Verified:
     except OSError as e:
         damaged, why = (), f"{e.filename}: {e.strerror}; run deploy as the user of the server"
     return Verified(name=name, server_host=site.server.host, layers=found, damaged=damaged, why=why)
+
+
+def _name(text: str) -> str:
+    try:
+        return str(ModelRef.parse(text))
+    except ValueError as e:
+        raise InvalidInput(
+            str(e),
+            hint="name it as the server lists it (`deploy pull` said how): NAME:TAG",
+        ) from e
 
 
 def _look(

@@ -4,6 +4,7 @@ A pull hashes what it has fetched, and trusts what lay there before.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from orchestrator import log
 from orchestrator.errors import PullFailed
@@ -39,6 +40,13 @@ def mend(
     return list(suspects)
 
 
+def undo_mend(store: Store | None, tag: str) -> None:
+    """Put back what a mend of that name, killed in the middle, had set aside."""
+    if store and store.writable:
+        with suppress(OSError):  # a file that nobody takes for a model
+            store.bring_back(each.digest for each in layers(store, tag))
+
+
 def _damage(
     store: Store, tag: str, suspects: Iterable[Layer], progress: Progress
 ) -> list[Damage] | None:
@@ -64,15 +72,17 @@ def _replace(
     for each in damaged:
         log.event("blob.damaged", digest=each.digest, what=each.what)
         progress.say(f"{tag} is damaged in the store: {each.digest} {each.detail}")
-    if not store.writable:
-        paths = " ".join(str(each.path) for each in damaged)
+    present = [each for each in damaged if each.what != "missing"]  # those the server fetches
+    if present and not store.writable:
+        paths = " ".join(str(each.path) for each in present)
         raise PullFailed(
             f"{tag} is damaged in the store {store.path}, where we may not write",
             hint=f"as the server's user: rm {paths}; then the same command again",
         )
-    for each in damaged:
+    for each in present:
         store.set_aside(each.digest)
     try:
         fetch()
     finally:
-        store.bring_back()  # a damaged file may still serve; no file serves nobody
+        if present:  # a damaged file may still serve; no file serves nobody
+            store.bring_back(each.digest for each in present)

@@ -36,7 +36,8 @@ def install(
 def rollback(home: Home, progress: Progress) -> Binary:
     """Make the release before the current one the current one, and return its program.
 
-    Repeated, it returns to the newer one. Raises InvalidInput: there is none; Busy.
+    Before the first release there was the embedded runtime, if it is installed. Repeated, it
+    returns to the newer one. Raises InvalidInput: there is none; Busy.
     """
     from orchestrator.release.switching import rolled_back
 

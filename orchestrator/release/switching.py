@@ -12,6 +12,7 @@ from orchestrator.runtime import disk, record
 from orchestrator.runtime.binary import (
     Binary,
     Releases,
+    embedded_in,
     release_at,
     release_whole,
     releases,
@@ -49,6 +50,9 @@ def rolled_back(home: Home, progress: Progress) -> Binary:
     with turn(home, progress), disk.mapped(home.runtimes):
         meant = releases(home)
         if meant.previous is None or not release_whole(home, meant.previous):
+            if meant.current and (embedded := embedded_in(home)):
+                write_releases(home, Releases(current=None, previous=meant.current))
+                return embedded
             raise InvalidInput(
                 "there is no release before this one to go back to",
                 hint="install one with `deploy runtime install --from release --version X.Y.Z`",

@@ -58,7 +58,8 @@ def _tar(path: Path, file: BinaryIO) -> Iterator[tarfile.TarFile]:
         else:
             with tarfile.open(fileobj=file, mode="r|gz") as tar:
                 yield tar
-    except (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError) as e:
+    # ValueError: of tarfile itself, for a description of holes that makes no sense.
+    except (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError, ValueError) as e:
         raise SourceCorrupt(f"{path.name} cannot be unpacked: {e}", hint=_REFUSED) from e
 
 
@@ -88,7 +89,7 @@ def _judge(member: tarfile.TarInfo, parts: tuple[str, ...], archive: str) -> Non
     name = repr(member.name[:200])
     if ".." in parts or parts[:1] == ("/",) or "\0" in member.name:
         raise _unsafe(archive, f"{name} leads out of its folder")
-    if parts[0] not in _ROOTS or (len(parts) == 1 and not member.isdir()):
+    if not parts or parts[0] not in _ROOTS or (len(parts) == 1 and not member.isdir()):
         raise _unsafe(archive, f"{name} lies outside bin/ and lib/")
     if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
         raise _unsafe(archive, f"{name} is a device or a pipe")

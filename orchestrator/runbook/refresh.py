@@ -10,6 +10,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.order import Order
 from orchestrator.progress import Progress
 from orchestrator.pull.chain import Failures, first
+from orchestrator.pull.claim import fetched
 from orchestrator.pull.sources import Sources
 from orchestrator.runbook.deployed import answering, deployed
 from orchestrator.source import Pulled, Source
@@ -30,9 +31,8 @@ def run(order: Order, progress: Progress) -> list[str]:
     seen = answering(order)
     # The starter is in no registry; and what somebody put there is not ours to overwrite.
     if serves["source"] not in (Starter.address, FOUND_THERE):
-        first(
-            _sources(order, seen, serves), serves["tag"], _pull(serves["tag"], progress), progress
-        )
+        tag = serves["tag"]
+        first(_sources(order, seen, serves), tag, _pull(order, seen, tag, progress), progress)
         _note_renewed(order, seen, serves)
     document = deploy(order, progress)
     if not document["changed"]:
@@ -50,8 +50,10 @@ def _sources(order: Order, seen: Survey, serves: Mapping[str, Any]) -> Sequence[
     return [each for each in tried if each.address == serves["source"]] or tried
 
 
-def _pull(tag: str, progress: Progress) -> Callable[[Source, Failures], Pulled]:
-    return lambda source, _: source.pull(tag, progress)
+def _pull(
+    order: Order, seen: Survey, tag: str, progress: Progress
+) -> Callable[[Source, Failures], Pulled]:
+    return lambda source, _: fetched(order.home, seen.server, source, tag, progress)
 
 
 def _note_renewed(order: Order, seen: Survey, serves: Mapping[str, Any]) -> None:

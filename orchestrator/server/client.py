@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from orchestrator.server.stream import LoadTiming, Piece, PullStep, seconds
 _LONGEST_VERSION = 64
 _VERSION_S = 4.0  # answered from memory, even while a model loads
 _QUICK_S = 10.0
+_VANISHED, _LOOKS, _LOOK_AGAIN_S = "no such file or directory", 5, 0.2
 _HASHING_S = 3600.0  # "verifying sha256 digest" sends nothing: 400 GB at 115 MB/s of a slow disk
 _WORK_S = 600.0
 _CHUNK_S = 60.0  # for the server to take 1 MiB more of an upload
@@ -70,7 +71,7 @@ class Server(Connection):
 
     def installed(self) -> tuple[Installed, ...]:
         """Return the models in the server's store."""
-        models = (self._get("/api/tags") or {}).get("models") or []
+        models = (self._tags() or {}).get("models") or []
         try:
             return tuple(
                 Installed(name=m["name"], digest=m["digest"], size_bytes=int(m["size"]))
@@ -81,6 +82,17 @@ class Server(Connection):
                 f"what answers at {self.host} lists models without {e}: it is no Ollama server",
                 hint="set OLLAMA_HOST to the address of an Ollama server",
             ) from e
+
+    def _tags(self) -> Any:  # noqa: ANN401 - JSON
+        """Return /api/tags, asked again where a model vanished while the server looked at it."""
+        for _ in range(_LOOKS - 1):
+            try:
+                return self._get("/api/tags")
+            except ServerRefused as e:
+                if _VANISHED not in e.what:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
+        return self._get("/api/tags")
 
     def find(self, name: str) -> Installed | None:
         """Return the installed model of that name (matched as the server does: case-blind)."""
@@ -199,16 +211,20 @@ class Server(Connection):
         return wire.request(self.host, "HEAD", path, timeout_s=_QUICK_S) is not None
 
     def upload(self, path: Path, digest: str, progress: Callable[[int], None]) -> int:
-        """Give the server the blob `digest` ("sha256:…") from `path` unless it has it.
+        """Give the server the file `path` as the blob `digest` ("sha256:…"); see `give`."""
+        return self.give(path.name, digest, path.stat().st_size, _chunks(path, progress))
 
-        Returns how many bytes moved. Raises DiskFull; SourceCorrupt: the file is not what the
-        digest says; PullFailed: the server does not take it.
+    def give(self, label: str, digest: str, size_bytes: int, chunks: Iterable[bytes]) -> int:
+        """Give the server the blob `digest` ("sha256:…") in chunks unless it has it.
+
+        Returns how many bytes moved; `label` is what messages call it. Of a blob whose chunks end
+        early, or fail, the server keeps nothing. Raises DiskFull; SourceCorrupt: they are not what
+        the digest says; PullFailed: the server does not take it; what the chunks raise.
         """
         import httpx
 
         if self.holds(digest):
             return 0
-        size_bytes = path.stat().st_size
         # Of the last byte's answer: the server hashes as it receives, and then renames.
         limits = httpx.Timeout(_WORK_S, connect=_QUICK_S, write=_CHUNK_S)
         length = {"Content-Length": str(size_bytes)}
@@ -217,9 +233,9 @@ class Server(Connection):
             httpx.Client(trust_env=False, verify=certificates(), timeout=limits) as client,
         ):
             url = f"{self.host}/api/blobs/{digest}"
-            answer = client.post(url, content=_chunks(path, progress), headers=length)
+            answer = client.post(url, content=chunks, headers=length)
         if answer.is_error:
-            raise upload_failure(path.name, answer.status_code, answer.text.strip())
+            raise upload_failure(label, answer.status_code, answer.text.strip())
         return size_bytes
 
     def copy(self, source: str, target: str) -> None:

@@ -145,7 +145,7 @@ _PULL = (
         ("http response to https client",),
         PullFailed,
         "pulling {model}: the registry speaks plain http",
-        "name it as http://HOST:PORT with --registry",
+        "pull the plain tag through it: deploy pull NAME:TAG --registry http://{host}",
         cause="plain-http",
     ),
     _Meaning(

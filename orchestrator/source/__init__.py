@@ -1,8 +1,9 @@
 """Where models come from: one Protocol, one file a source."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from orchestrator.model import Origin
 from orchestrator.progress import Progress
 
 
@@ -14,6 +15,7 @@ class Pulled:
 
     cached: tuple[str, ...] = ()
     fetched_bytes: int = 0
+    fetch_s: float | None = None
 
 
 class Source(Protocol):
@@ -39,3 +41,19 @@ class Source(Protocol):
         Raises ModelUnavailable (the source answers and has it not), SourceUnreachable, SourceBusy,
         SourceCorrupt, DiskFull, PullFailed.
         """
+
+
+@runtime_checkable
+class Deriving(Protocol):
+    """A source of models that have no name of their own: it makes one after what they are."""
+
+    def origin(self, tag: str, progress: Progress) -> Origin | None:
+        """Return where `tag` comes from; None: it has a name. Raises what `pull` raises."""
+
+
+@runtime_checkable
+class Renaming(Protocol):
+    """A source whose models have another name on their way to the final one."""
+
+    def long_names(self, tag: str) -> tuple[str, ...]:
+        """Return the names that `tag` may have meanwhile: one of each place that is asked."""

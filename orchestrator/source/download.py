@@ -67,6 +67,8 @@ class Download:
         self._advanced, self._said = time.monotonic(), ""
         self.gained_bytes = 0
         """By how much the last try got further than all before it."""
+        self.begun = False
+        """Whether the last try got as far as the files."""
 
     @property
     def done_bytes(self) -> int:
@@ -105,6 +107,7 @@ class Download:
 
     def _begin(self) -> None:
         self._advanced, self._said, self.gained_bytes = time.monotonic(), "", 0
+        self.begun = False
         for file in self._files.values():
             file.had, file.shown_s = file.cached, 0.0
 
@@ -124,7 +127,7 @@ class Download:
             )
 
     def _count(self, digest: str, total: int, completed: int) -> None:
-        now, file = time.monotonic(), self._files.get(digest)
+        now, file, self.begun = time.monotonic(), self._files.get(digest), True
         if file is None:
             file = self._files[digest] = _File(total, completed, completed, completed)
             self._advanced = now

@@ -40,16 +40,20 @@ class Hosted:
         self.server, self.name = server, name
         self.host, self.insecure = registry_address(url)
         self.address = self.host
-        self._hosts = {self.host, *same_hosts}
+        self._hosts = {host.lower() for host in (self.host, *same_hosts)}
         self._catalog = catalog or Catalog.bundled()
         self._through = Through(server, self.address, self.insecure, stall_s)
 
     def name_of(self, tag: str) -> str:
         """See Source.name_of: of several repositories the first; `tag` where there is none."""
+        return next(iter(self.long_names(tag)), tag)
+
+    def long_names(self, tag: str) -> tuple[str, ...]:
+        """See Renaming.long_names: a name in each repository."""
         try:
-            return str(self._remotes(tag)[0])
+            return tuple(map(str, self._remotes(tag)))
         except ModelUnavailable:
-            return tag
+            return ()
 
     def pull(self, tag: str, progress: Progress) -> Pulled:
         """See Source.pull. What the hub guessed of a template gives way to the family's own."""
@@ -91,7 +95,7 @@ class Hosted:
     def _remotes(self, tag: str) -> list[ModelRef]:
         """Return the repositories to ask, at least one. Raises ModelUnavailable: none is known."""
         asked = ModelRef.parse(tag)
-        if asked.host in self._hosts:
+        if asked.host.lower() in self._hosts:
             return [asked.at(self.host)]
         hint = _IN_FULL.format(self.host)
         try:

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from orchestrator.errors import InvalidInput, SourceUnreachable
 from orchestrator.runtime.address import is_loopback
 from orchestrator.source.hub_listing import gated, listing, login, refused, token_for
-from orchestrator.source.remote import PATIENT, Patience, Remote, retrying
+from orchestrator.source.remote import PATIENT, Patience, Remote, retrying, unanswered
+from orchestrator.transfer.answer import authorities, bare, host_of
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -74,6 +75,11 @@ class Repository:
     headers: Mapping[str, str] = field(repr=False)
     login: str
 
+    @property
+    def where(self) -> str:
+        """What a person is told: the address, without a login, and the commit."""
+        return f"{bare(self.remote.base)}/{self.name}@{self.commit[:12]}"
+
     def path(self, file: str) -> str:
         """Return where a file of this commit lies below the hub's address."""
         return f"/{self.name}/resolve/{quote(self.commit, safe='')}/{quote(file)}"
@@ -128,12 +134,12 @@ def repository(
     files = [each for each in info.siblings or () if each.size is not None]
     headers = build_hf_headers(token=token)
     with Remote(
-        urlsplit(endpoint).netloc, endpoint, headers=headers, login=login(name), patience=patience
+        host_of(endpoint), endpoint, headers=headers, login=login(name), patience=patience
     ) as remote:
         yield Repository(
             # One that was renamed answers with its name of today. Both become parts of paths here.
             name=_fitting(info.id, _REPO, name),
-            commit=_fitting(info.sha, _COMMIT, "main"),
+            commit=_fitting(info.sha, _COMMIT, revision or "main"),
             sizes={each.rfilename: each.size for each in files if each.size is not None},
             digests={each.rfilename: told for each in files if (told := _digest(each))},
             remote=remote,
@@ -172,12 +178,10 @@ def _ask_access(found: Repository, file: str, patience: Patience) -> None:
             headers=dict(found.headers),
             timeout=limits,
             trust_env=not is_loopback(found.remote.base),
+            verify=authorities(),
         )
-    except (httpx.HTTPError, httpx.InvalidURL) as e:
-        raise SourceUnreachable(
-            f"{host} does not answer for {found.name}/{file} ({type(e).__name__})",
-            hint="check the network and the proxy (HTTPS_PROXY, NO_PROXY)",
-        ) from e
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as e:
+        raise unanswered(f"{host} does not answer for {found.name}/{file}", e) from e
     if answer.headers.get("X-Error-Code") == "GatedRepo":
         raise gated(host, found.name)
     if answer.is_error:

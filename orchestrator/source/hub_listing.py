@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ModelUnavailable, PullFailed, SourceBusy, SourceUnreachable
-from orchestrator.source.remote import Patience
+from orchestrator.source.remote import Patience, unanswered
+from orchestrator.transfer.answer import host_of, retry_after_s
+from orchestrator.units import duration
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -29,7 +31,10 @@ def token_for(endpoint: str, *, profiled: bool = False) -> bool | None:
 
 def login(name: str) -> str:
     """Return the hint for who is not let in."""
-    return f"it is private or gated: ask for access at https://{_PUBLIC}/{name}, then set HF_TOKEN"
+    return (
+        "check how it is spelled; if it is private or gated, ask for access at "
+        f"https://{_PUBLIC}/{name}, and set HF_TOKEN"
+    )
 
 
 def gated(host: str, name: str) -> ModelUnavailable:
@@ -45,9 +50,9 @@ def refused(name: str, host: str, status: int, retry_after: str | None = None) -
     if status in (401, 403, 404):
         return ModelUnavailable(f"{host} refuses {name}: {status}", hint=login(name))
     if status in (408, 429, 503):
-        told = retry_after or ""
-        wait_s = int(told) if told.isdecimal() and len(told) < 6 else 0
-        after = f" in {wait_s} s" if wait_s else ""
+        wait_s = round(retry_after_s(retry_after or ""))
+        shown = f"{wait_s} s" if wait_s < _MINUTES_S else duration(wait_s)
+        after = f" in {shown}" if wait_s else ""
         return SourceBusy(
             f"{host} asks to come back later{after} ({status})",
             hint="repeat in some minutes" if status != 429 else _LIMITED,
@@ -56,6 +61,7 @@ def refused(name: str, host: str, status: int, retry_after: str | None = None) -
     return SourceUnreachable(f"{host} answers {status} for {name}", hint="repeat in some minutes")
 
 
+_MINUTES_S = 120
 _LIMITED = "repeat in some minutes; a login (HF_TOKEN) has a higher limit of requests"
 
 
@@ -80,7 +86,7 @@ def listing(
 
     # httpx's own class in version 1 of the client, that of httpx2 in version 2.
     transport = cast("type[Exception]", HfHubHTTPError.__bases__[0])
-    host, api = urlsplit(endpoint).netloc, HfApi(endpoint=endpoint, token=token)
+    host, api = host_of(endpoint), HfApi(endpoint=endpoint, token=token)
     try:
         return api.model_info(name, revision=revision, files_metadata=True, timeout=patience.read_s)
     except GatedRepoError as e:  # before its base class: both are "not found" to the client
@@ -100,10 +106,9 @@ def listing(
             f"{host} gave no listing of {name}: what came is no JSON, as from the page of a portal",
             hint=f"sign in to the network where it asks for that; {_NETWORK}",
         ) from e
-    except (transport, KeyError, TypeError) as e:
-        raise SourceUnreachable(
-            f"{host} gave no listing of {name} ({type(e).__name__})", hint=_NETWORK
-        ) from e
+    # ImportError, OSError: a proxy, or a file of authorities, that the client cannot use.
+    except (transport, KeyError, TypeError, ImportError, OSError) as e:
+        raise unanswered(f"{host} gave no listing of {name}", e, hint=_NETWORK) from e
 
 
 def _answered(name: str, host: str, failure: "HfHubHTTPError") -> PullFailed:

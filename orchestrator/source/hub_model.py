@@ -77,7 +77,7 @@ def _gguf(found: Repository, wish: Wish) -> Described:
     return Described(
         candidate=candidate,
         kind="hub",
-        where=f"{found.remote.base}/{found.name}@{found.commit[:12]}",
+        where=found.where,
         transferred_bytes=found.remote.transferred_bytes,
         notes=notes,
     )

@@ -61,11 +61,6 @@ def missing(store: Blobs, files: Iterable[Blob]) -> Missing:
     )
 
 
-def missing_bytes(store: Blobs, files: Iterable[Blob]) -> int:
-    """Return what the disk of the store must still take for a pull of these files."""
-    return missing(store, files).disk_bytes
-
-
 def _lacks(path: Path, size_bytes: int) -> tuple[int, int]:
     """Return what one file needs yet: of the disk, and of the line."""
     with suppress(OSError):

@@ -11,8 +11,8 @@ from orchestrator.source.through import STALL_S
 
 Kind = Literal["ollama", "mirror", "hf-gguf", "modelscope"]
 HF, HF_MIRROR, MODELSCOPE = "hf.co", "hf-mirror.com", "modelscope.cn"
-_HF_HOSTS = (HF, "huggingface.co", HF_MIRROR)
-_MODELSCOPE_HOSTS = (MODELSCOPE, "www.modelscope.cn")
+HF_HOSTS = (HF, "huggingface.co", HF_MIRROR)
+MODELSCOPE_HOSTS = (MODELSCOPE, "www.modelscope.cn")
 
 
 def through_ollama(
@@ -41,9 +41,7 @@ def through_ollama(
                     raise InvalidInput("a mirror needs its address", hint="add --registry URL")
                 return Registry(server, url, name=kind, stall_s=stall_s)
             case "hf-gguf" | "modelscope":
-                host, same = (
-                    (HF, _HF_HOSTS) if kind == "hf-gguf" else (MODELSCOPE, _MODELSCOPE_HOSTS)
-                )
+                host, same = (HF, HF_HOSTS) if kind == "hf-gguf" else (MODELSCOPE, MODELSCOPE_HOSTS)
                 return Hosted(
                     server,
                     url or host,

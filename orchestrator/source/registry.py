@@ -38,6 +38,10 @@ class Registry:
         """See Source.name_of."""
         return str(self._remote(tag))
 
+    def long_names(self, tag: str) -> tuple[str, ...]:
+        """See Renaming.long_names."""
+        return (self.name_of(tag),)
+
     def pull(self, tag: str, progress: Progress) -> Pulled:
         """See Source.pull. From another registry the model is renamed to its plain tag.
 

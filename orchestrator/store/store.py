@@ -11,7 +11,7 @@ from orchestrator.store import staging, tree
 from orchestrator.store.damage import Damage, damage
 from orchestrator.store.manifest import Layer, Manifest, Torn, blob_name
 from orchestrator.store.name import Name
-from orchestrator.store.sweep import Swept, sweep
+from orchestrator.store.sweep import Swept, named, sweep
 
 _ASIDE = "deploy-aside-"
 
@@ -60,6 +60,13 @@ class Store:
     def names(self) -> dict[str, Manifest]:
         """Return every whole manifest by the name that /api/tags shows."""
         return {name: manifest for name, manifest in self._all() if manifest is not None}
+
+    def named(self) -> frozenset[str] | None:
+        """Return the file names of all blobs that a manifest names.
+
+        None: not known, for a manifest cannot be read, or has a form that is not known.
+        """
+        return named(self.path)
 
     def point(self, alias: str, target: str) -> None:
         """Let `alias` name what `target` names, in one step that no reader sees half done.
@@ -132,9 +139,15 @@ class Store:
         with suppress(FileNotFoundError):
             self.blob(digest).replace(self.path / f"{_ASIDE}{blob_name(digest)}")
 
-    def bring_back(self) -> None:
-        """Put back what was set aside and has no successor yet; remove what has. Raises OSError."""
+    def bring_back(self, digests: Iterable[str] | None = None) -> None:
+        """Put back what was set aside and has no successor yet; remove what has.
+
+        Of these digests alone, if given: another process may be at others. Raises OSError.
+        """
+        names = None if digests is None else {blob_name(digest) for digest in digests}
         for path in self.path.glob(f"{_ASIDE}*"):
+            if names is not None and path.name.removeprefix(_ASIDE) not in names:
+                continue
             place = self._blobs / path.name.removeprefix(_ASIDE)
             if place.exists():
                 path.unlink()

@@ -52,6 +52,14 @@ def sweep(store: Path, *, now_s: float, server_pid: int | None) -> Swept:
     return swept
 
 
+def named(store: Path) -> frozenset[str] | None:
+    """Return what Store.named returns."""
+    try:
+        return _named(store)
+    except (_Unsafe, OSError):
+        return None
+
+
 def _due(store: Path, now_s: float, server_pid: int | None) -> Iterator[Path]:
     """Yield what may go, and make sure anew before each: a model may be created meanwhile."""
     for path in _old(store / "blobs", now_s):

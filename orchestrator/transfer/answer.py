@@ -5,6 +5,7 @@ nowhere else. A failure names the host that failed, never a path with its query:
 secrets as much as tokens are.
 """
 
+import base64
 import email.utils
 import re
 import ssl
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from orchestrator import __version__
 from orchestrator.errors import (
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 _REDIRECTS = 5
 _MOVED = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 NETWORK = "check the network and the proxy (HTTPS_PROXY, NO_PROXY)"
+OTHER_PROXY = "unset ALL_PROXY, or name an http:// proxy with HTTPS_PROXY and HTTP_PROXY"
+AUTHORITY = "name the authority of your network with SSL_CERT_FILE, or check the clock"
 PORTAL = "a captive portal or a proxy may answer in its place: sign in, or check HTTPS_PROXY"
 
 
@@ -102,7 +105,7 @@ class Line:
     def _followed(self, url: str, first: int) -> tuple["urllib3.BaseHTTPResponse", str]:
         asked = url
         for _ in range(_REDIRECTS + 1):
-            response = self._get(asked, first, own=_origin(asked) == _origin(url))
+            response = self._get(asked, first, self._headers(asked, url))
             if response.status not in _MOVED:
                 return response, asked
             location = response.headers.get("Location", "")
@@ -112,22 +115,29 @@ class Line:
             f"{host_of(url)} redirects more than {_REDIRECTS} times", hint=NETWORK
         )
 
-    def _get(self, url: str, first: int, *, own: bool) -> "urllib3.BaseHTTPResponse":
+    def _headers(self, asked: str, url: str) -> dict[str, str]:
+        """Return what goes with a request: credentials only to where the URL itself leads."""
+        headers = {
+            "accept-encoding": "identity",
+            "user-agent": f"deploy-orchestrator/{__version__}",
+        }
+        if _origin(asked) == _origin(url):
+            # In lower case, or a name that the credentials have as well would go out twice.
+            headers |= {name.lower(): told for name, told in self._credentials.headers.items()}
+            if login := _login(url):  # before a token, as with the clients that ask for metadata
+                headers["authorization"] = login
+        return headers
+
+    def _get(self, url: str, first: int, headers: dict[str, str]) -> "urllib3.BaseHTTPResponse":
         import urllib3
 
-        headers = {
-            "Accept-Encoding": "identity",
-            "User-Agent": f"deploy-orchestrator/{__version__}",
-        }
-        if own:
-            headers |= self._credentials.headers
         if first:
-            headers["Range"] = f"bytes={first}-"
+            headers["range"] = f"bytes={first}-"
         limits = urllib3.Timeout(connect=self._patience.connect_s, read=self._patience.read_s)
         with _mapped(url, self._patience):
             return self._pool(url).request(
                 "GET",
-                url,
+                bare(url),
                 headers=headers,
                 timeout=limits,
                 preload_content=False,
@@ -142,14 +152,11 @@ class Line:
         proxy = _proxy(url)
         with self._lock:
             if proxy not in self._pools:
-                kept: dict[str, Any] = {"ssl_context": _authorities()}
+                kept: dict[str, Any] = {"ssl_context": authorities()}
                 if proxy:
-                    parts = urlsplit(proxy)
-                    login = f"{parts.username or ''}:{parts.password or ''}".strip(":")
-                    if login:
-                        kept["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=login)
-                    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-                    self._pools[proxy] = urllib3.ProxyManager(bare, **kept)
+                    if login := _login(proxy):
+                        kept["proxy_headers"] = {"Proxy-Authorization": login}
+                    self._pools[proxy] = urllib3.ProxyManager(bare(proxy), **kept)
                 else:
                     self._pools[proxy] = urllib3.PoolManager(**kept)
             return self._pools[proxy]
@@ -171,13 +178,13 @@ class Line:
             raise SourceBusy(
                 f"{host} asks to come back later ({code})",
                 hint="repeat in some minutes",
-                retry_after_s=_retry_after_s(response.headers.get("Retry-After", "")),
+                retry_after_s=retry_after_s(response.headers.get("Retry-After", "")),
             )
         raise SourceUnreachable(f"{host} answers {code}", hint=NETWORK, status=code)
 
     def _answer(self, response: "urllib3.BaseHTTPResponse", url: str, first: int) -> Answer:
         length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdecimal() else None
+        total = int(length) if length.isdecimal() and len(length) < 19 else None
         start = 0
         if response.status == 206:
             told = response.headers.get("Content-Range", "")
@@ -207,8 +214,10 @@ def host_of(url: str) -> str:
 
 def moved(url: str, location: str) -> str:
     """Return where a redirect leads. Raises SourceUnreachable: nowhere, or out of TLS."""
-    to = urljoin(url, location) if location else ""
-    scheme = urlsplit(to).scheme
+    to, scheme = "", ""
+    with suppress(ValueError):  # brackets that do not close, a port beyond all ports
+        to = urljoin(url, location) if location else ""
+        scheme = _origin(to)[0]
     if scheme not in _PORTS:
         raise SourceUnreachable(f"{host_of(url)} redirects to no address", hint=NETWORK)
     if scheme == "http" and urlsplit(url).scheme == "https":
@@ -223,8 +232,26 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
+def bare(url: str) -> str:
+    """Return a URL without the login in it: a proxy would read that in the first line."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _login(url: str) -> str:
+    """Return the value of an authorization for the login that stands in a URL; "": none does."""
+    parts = urlsplit(url)
+    if not parts.username and not parts.password:
+        return ""
+    told = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    return f"Basic {base64.b64encode(told.encode()).decode()}"
+
+
 def _proxy(url: str) -> str:
-    """Return the proxy that the environment names for a URL; "": none."""
+    """Return the proxy that the environment names for a URL; "": none.
+
+    Raises SourceUnreachable: one of a kind that we do not speak with.
+    """
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
@@ -232,10 +259,16 @@ def _proxy(url: str) -> str:
         return ""
     known = getproxies()
     found = known.get(parts.scheme) or known.get("all") or ""
-    return found if not found or "://" in found else f"http://{found}"
+    proxy = found if not found or "://" in found else f"http://{found}"
+    if proxy and urlsplit(proxy).scheme not in _PORTS:
+        raise SourceUnreachable(
+            f"the proxy for {host_of(url)} is no HTTP proxy: {urlsplit(proxy).scheme}://…",
+            hint=OTHER_PROXY,
+        )
+    return proxy
 
 
-def _authorities() -> ssl.SSLContext:
+def authorities() -> ssl.SSLContext:
     """Return the authorities of the system or of SSL_CERT_FILE, and those of Mozilla."""
     import certifi
 
@@ -244,7 +277,7 @@ def _authorities() -> ssl.SSLContext:
     return context
 
 
-def _retry_after_s(told: str) -> float:
+def retry_after_s(told: str) -> float:
     """Return the seconds that a Retry-After asks for, a number or a date; 0: none."""
     if told.isdecimal():
         return float(told[:9])
@@ -269,7 +302,7 @@ def _mapped(url: str, patience: Patience) -> Iterator[None]:
 def _unreachable(url: str, failure: Exception, patience: Patience) -> DeployError:
     from urllib3 import exceptions
 
-    hint = NETWORK
+    hint, details = NETWORK, {}
     match failure:
         case exceptions.ProxyError():
             why = "cannot be reached through the proxy"
@@ -283,7 +316,9 @@ def _unreachable(url: str, failure: Exception, patience: Patience) -> DeployErro
             why = f"sent no byte for {patience.read_s:g} s"
         case exceptions.SSLError():
             why = f"has a certificate or TLS that we do not accept ({failure.args[0]})"
-            hint = "name the authority of your network with SSL_CERT_FILE, or check the clock"
+            hint = AUTHORITY
+            if isinstance(failure.args[0], ssl.SSLCertVerificationError):
+                details = {"certificate": failure.args[0].verify_message}
         case _:
             why = f"broke the connection ({type(failure).__name__})"
-    return SourceUnreachable(f"{host_of(url)} {why}", hint=hint)
+    return SourceUnreachable(f"{host_of(url)} {why}", hint=hint, **details)

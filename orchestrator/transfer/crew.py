@@ -17,9 +17,11 @@ from orchestrator.transfer import Credentials, Fetched, Manners, Patience, Wante
 from orchestrator.transfer.answer import Line
 from orchestrator.transfer.one import Work, bring, there_bytes
 from orchestrator.transfer.pace import Ended, Pace
+from orchestrator.units import duration
 
 _LOOK_S = 0.1
 _END_S = 3.0
+_SILENT_S = 4.0
 
 
 def fetch_all(
@@ -85,7 +87,8 @@ class _Crew:
         self._sizes = {each.target: each.size_bytes for each in wanted}
         self._found: dict[int, Fetched] = {}
         self._failure: BaseException | None = None
-        self._shown = -1
+        self._shown = self._done = -1
+        self._came_at = self._told_at = time.monotonic()
         count = max(1, min(manners.connections, len(wanted)))
         self._threads = [
             threading.Thread(target=self._fetch, name=f"download-{n}", daemon=True)
@@ -143,7 +146,12 @@ class _Crew:
             progress.say(self._said.get())
         sizes = list(self._sizes.values())
         total = None if None in sizes else sum(size for size in sizes if size is not None)
-        done = sum(self._there.values())
+        done, now = sum(self._there.values()), time.monotonic()
+        if done != self._done:
+            self._done, self._came_at = done, now
+        elif now - max(self._came_at, self._told_at) > _SILENT_S:
+            self._told_at = now
+            progress.say(f"{label}: no byte for {duration(now - self._came_at)}")
         if done > self._shown:  # what is fetched anew is not shown to go backwards
             self._shown = done
             progress.advance(label, done, total)

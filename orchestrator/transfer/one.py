@@ -124,18 +124,29 @@ def _matches(wanted: Wanted, path: Path, sha256: str) -> bool:
     return wanted.digest == (git_blob(path) if wanted.digest.startswith("git:") else sha256)
 
 
+def _curable(failure: BaseException) -> bool:
+    """Say whether waiting may cure a failure: no certificate becomes one that we trust."""
+    if not isinstance(failure, SourceBusy | SourceUnreachable):
+        return False
+    return "certificate" not in failure.details
+
+
 class _Damaged(Exception):
     """What came has another digest, the one that it says."""
 
 
 @dataclass(slots=True)
 class _File:
-    """A file that is fetched: `size` bytes in all once somebody said so; `moved` in this run."""
+    """A file that is fetched: `size` bytes in all once somebody said so; `moved` in this run.
+
+    `reached` is how far it ever came: what a line without ranges sends again is no progress.
+    """
 
     wanted: Wanted
     work: Work
     size: int | None = field(init=False)
     moved: int = 0
+    reached: int = 0
     html: bool = False
     host: str = field(init=False)
 
@@ -195,6 +206,7 @@ class _File:
         """Return the "sha256:…" of the part once every byte has come."""
         with self._opened() as file:
             digest = _hashed(self.part, self.wanted, self.work)
+            self.reached = digest.size_bytes
             if digest.size_bytes:
                 self.work.say(f"{self.wanted.what}: {gb(digest.size_bytes)} are there")
             hashes = [digest]
@@ -227,18 +239,26 @@ class _File:
             multiplier=_FIRST_WAIT_S, max=patience.longest_wait_s
         )
 
-        def wait(state: "tenacity.RetryCallState") -> float:
+        def told_s(state: "tenacity.RetryCallState") -> float:
             failure = state.outcome.exception() if state.outcome else None
             told = failure.details.get("retry_after_s", 0) if isinstance(failure, PullFailed) else 0
-            return min(patience.longest_wait_s, float(told) or backoff(state))
+            return float(told)
+
+        def wait(state: "tenacity.RetryCallState") -> float:
+            return min(patience.longest_wait_s, told_s(state) or backoff(state))
+
+        def stop(state: "tenacity.RetryCallState") -> bool:
+            # Who asks for an hour is not asked each minute in vain.
+            too_long = told_s(state) > patience.tries * patience.longest_wait_s
+            return too_long or state.attempt_number >= patience.tries
 
         def before(state: "tenacity.RetryCallState") -> None:
             failure = state.outcome.exception() if state.outcome else None
             self._told(failure, state.upcoming_sleep)
 
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((SourceBusy, SourceUnreachable)),
-            stop=tenacity.stop_after_attempt(patience.tries),
+            retry=tenacity.retry_if_exception(_curable),
+            stop=stop,
             wait=wait,
             before_sleep=before,
             sleep=self.work.pace.wait,
@@ -258,20 +278,21 @@ class _File:
     def _some(self, file: BinaryIO, hashes: list[Digest]) -> bool:
         """Ask for what is missing; say whether the file is whole.
 
-        A connection that breaks after bytes have come is no failed try: the tries begin anew.
+        A connection that breaks after new bytes have come is no failed try: the tries begin anew.
         """
         self.work.pace.wait(0)
         if self.size is not None and hashes[0].size_bytes > self.size:
             self._anew(file, hashes)
+            self.reached = 0
         if self.size is not None and hashes[0].size_bytes == self.size:
             return True
-        before = self.moved
+        before = self.reached
         try:
             with self.work.line.ask(self.wanted.url, hashes[0].size_bytes) as answer:
                 self._begin(answer, file, hashes)
                 self._take(answer, file, hashes[0])
         except SourceUnreachable as e:
-            if self.moved == before:
+            if self.reached == before:
                 raise
             wait_s = min(self.work.patience.longest_wait_s, random.uniform(0, 1))  # noqa: S311
             self._told(e, wait_s)
@@ -327,6 +348,7 @@ class _File:
             _write(file, piece)
             digest.update(piece)
             self.moved += len(piece)
+            self.reached = max(self.reached, digest.size_bytes)
             self.work.came(self.wanted, digest.size_bytes, self.size)
             self.work.pace.take(len(piece))
         if self.size is not None and digest.size_bytes < self.size:

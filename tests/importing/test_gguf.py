@@ -1,12 +1,13 @@
 """A GGUF of this disk becomes a model of a real server."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import DiskFull, ServerRefused
 from orchestrator.families import Family
-from orchestrator.importing import Imported, LocalFile
+from orchestrator.importing import Imported, LocalFile, residue
 from orchestrator.importing.gguf import import_gguf
 from orchestrator.server import Server
 from tests.importing.imported import NAME, R1, Heard, destination, left_over, local_file, polled
@@ -87,3 +88,23 @@ def test_the_error_of_a_small_disk_has_both_numbers(
     assert failure.value.details["free_bytes"] == file.size_bytes
     assert failure.value.details["needed_bytes"] > file.size_bytes
     assert left_over(server) == []
+
+
+@pytest.mark.parametrize("form", ["old digest", "unknown"])
+def test_an_upload_stays_that_a_manifest_of_another_form_names(
+    server: RealServer, file: LocalFile, form: str
+) -> None:
+    to = destination(server)
+    store = to.store
+    assert store
+    to.server.upload(file.path, file.digest, lambda _: None)
+    digest = file.digest.replace(":", "-") if form == "old digest" else file.digest
+    kind = "application/vnd.ollama.image.model"
+    layer = {"mediaType": kind, "digest": digest, "size": file.size_bytes}
+    manifest = {"layers": [layer]} if form == "old digest" else {"manifests": [layer]}
+    store.adopt("theirs:1", json.dumps(manifest).encode())
+
+    with residue.taken_away(to, (), [file], Heard()):
+        pass
+
+    assert store.blob(file.digest).exists()

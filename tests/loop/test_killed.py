@@ -47,7 +47,7 @@ INSTANTS = (
     _at("orchestrator.bench.request.Stopwatch.time", "after", 3),
     _at(f"{_SERVER}.chat_completion", "after", soak=True),
     _at("orchestrator.settle._enter", "before"),  # proven
-    _at("orchestrator.store.staging._make_folders", "before"),  # the alias is staged
+    _at("orchestrator.store.staging.make_folders", "before"),  # the alias is staged
     _at("orchestrator.settle.move", "after"),
     _at(f"{_SERVER}.load", "after", 2, soak=True),
     _at(f"{_LEDGER}.accept", "before"),

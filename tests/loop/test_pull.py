@@ -259,6 +259,23 @@ def test_a_line_that_breaks_again_and_again_is_given_up() -> None:
     assert _tries(range(1, 100)) <= 9
 
 
+def test_a_line_that_breaks_at_the_manifest_is_tried_some_times_more() -> None:
+    heard, tries = Heard(), 0
+    download = Download("qwen3:0.6b", "a registry", heard, stall_s=9)
+
+    def once() -> Pulled:
+        nonlocal tries
+        tries += 1
+        return download.follow(_paced([_step(100)], pause_s=0) if tries == 4 else _broken([]))
+
+    retrying = Waits(download, heard, lambda: None).retrying()
+    retrying.sleep = lambda _: None
+
+    assert retrying(once).cached == ("sha256:model",)
+    with pytest.raises(SourceUnreachable):
+        retrying(lambda: download.follow(_broken([])))
+
+
 @pytest.mark.parametrize("cause", ["dns", "proxy", "tls", "portal", "refused"])
 def test_what_waiting_does_not_cure_is_not_tried_again(cause: str) -> None:
     assert _tries([10, 20], cause=cause) == 1

@@ -108,7 +108,9 @@ def test_a_gguf_of_the_hub_becomes_a_model(
     folder = hub.root / "Org" / "Tiny-GGUF"
     folder.mkdir()
     (folder / "tiny-Q4_K_M.gguf").write_bytes(model.path.read_bytes())
-    source(server.url, server.models, home).pull("hf:Org/Tiny-GGUF", Silent())
+    with pytest.raises(ModelUnavailable, match="has nothing at Q8_0"):
+        source(server.url, server.models, home).pull("hf:Org/Tiny-GGUF", Silent())
+    source(server.url, server.models, home, quantization=None).pull("hf:Org/Tiny-GGUF", Silent())
     assert names(server) == {"tiny:q4_K_M"}
     assert left(server, home) == set()
 

@@ -1,5 +1,6 @@
 """The files of a repository on this disk: fetched once, verified, resumed, and gone at the end."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +133,10 @@ def test_the_token_goes_to_the_hub_alone_and_is_shown_nowhere(
 def test_a_disk_too_small_for_the_files_is_told(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "4M") as disk, pytest.raises(DiskFull):
         gather(Home.of({"DEPLOY_HOME": str(disk)}))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_revision_in_place_of_a_commit_is_one_folder(home: Home) -> None:
+    folder = HubFolder(home, dataclasses.replace(plan(), commit="refs/pr/7"), QUICK)
+    assert folder.path.parent == HubFolder(home, plan(), QUICK).path.parent
+    assert folder.path.name == "refs--pr--7"

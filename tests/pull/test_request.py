@@ -28,10 +28,24 @@ def test_a_named_source_is_the_only_one() -> None:
 
 
 def test_a_name_with_a_registry_is_fetched_by_the_server_from_there() -> None:
-    found = read("hf.co/unsloth/DeepSeek-R1-GGUF:Q4_K_M")
+    found = read("registry.example:5000/team/r1:7b")
     assert (found.kind, found.sources) == ("tag", ("ollama",))
-    with pytest.raises(InvalidInput, match=r"names its registry, hf\.co"):
-        read("hf.co/unsloth/DeepSeek-R1-GGUF:Q4_K_M", "mirror")
+    with pytest.raises(InvalidInput, match=r"names its registry, registry\.example"):
+        read("registry.example:5000/team/r1:7b", "mirror")
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [("hf.co", "hf-gguf"), ("HF-mirror.com", "hf-gguf"), ("modelscope.cn", "modelscope")],
+)
+def test_a_repository_by_its_full_name_comes_as_from_its_hub_unless_told(
+    host: str, source: SourceName
+) -> None:
+    name = f"{host}/unsloth/DeepSeek-R1-GGUF:Q4_K_M"
+    assert read(name).sources == read(name, source).sources == (source,)
+    assert read(name, "ollama").sources == ("ollama",)
+    with pytest.raises(InvalidInput, match="names its registry"):
+        read(name, "mirror")
 
 
 def test_a_repository_comes_from_the_hub_by_us() -> None:
@@ -47,7 +61,7 @@ def test_a_repository_may_come_through_the_server_from_a_host_that_has_it(
 ) -> None:
     profile = Profile(name="test", gguf_host="hf-mirror.com")
     found = read("hf:a/b-GGUF:Q4_K_M", source, profile)
-    assert found == Request(kind="tag", name=name, sources=("ollama",))
+    assert found == Request(kind="tag", name=name, sources=(source,))
     with pytest.raises(InvalidInput, match="no revision and no file"):
         read("hf:a/b-GGUF@v1", source, profile)
 

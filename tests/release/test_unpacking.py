@@ -71,6 +71,7 @@ def test_a_second_name_of_a_file_arrives(tmp_path: Path, made: Path, quiet: Quie
         pytest.param([file("lib/../../out", b"")], "leads out", id="climbs"),
         pytest.param([file("etc/out", b"")], "outside bin/ and lib/", id="another-folder"),
         pytest.param([file("out", b"")], "outside bin/ and lib/", id="at-the-top"),
+        pytest.param([file("./", b"")], "outside bin/ and lib/", id="the-folder-itself"),
         pytest.param([file("bin", b"")], "outside bin/ and lib/", id="bin-is-a-file"),
         pytest.param([link("lib", "bin")], "outside bin/ and lib/", id="lib-is-a-link"),
         pytest.param([link("lib/a", "/etc/passwd")], "leads to", id="absolute-link"),
@@ -145,6 +146,16 @@ def test_what_is_no_whole_archive_is_named(
 
     with pytest.raises(SourceCorrupt, match=r"torn\..* cannot be unpacked"):
         unpack(path, made, quiet)
+
+
+@pytest.mark.parametrize("told", [{"map": "1,a,b"}, {"major": "1", "minor": "0"}])
+def test_holes_that_make_no_sense_are_refused(
+    tmp_path: Path, made: Path, quiet: Quiet, told: dict[str, str]
+) -> None:
+    member, data = file("bin/ollama", b"x")
+    member.pax_headers = {f"GNU.sparse.{name}": value for name, value in told.items()}
+    with pytest.raises(SourceCorrupt, match="cannot be unpacked"):
+        unpack(archive(tmp_path / "a.tgz", [(member, data)]), made, quiet)
 
 
 def test_an_archive_that_takes_gigabytes_to_unpack_is_refused(

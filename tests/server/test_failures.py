@@ -244,7 +244,7 @@ _HF = '400: {"error":"'
         ),
         pytest.param(
             f"{_ASKED}http: server gave HTTP response to HTTPS client",
-            PullFailed, "plain-http", "http://HOST:PORT", id="plain-http",
+            PullFailed, "plain-http", "--registry http://registry.ollama.ai", id="plain-http",
         ),
         pytest.param(
             "http: no Location header in response",

@@ -1,6 +1,8 @@
 """`hf:` names through the true hub client, over loopback: what is read, and what fails how."""
 
+import email.utils
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +22,13 @@ from orchestrator.errors import (
 from orchestrator.gguf.layout import laid_out, layout
 from orchestrator.source.described import Described
 from orchestrator.source.hub import Wish, ask_access, repository
+from orchestrator.source.hub_listing import listing
 from orchestrator.source.hub_model import in_hub, label
-from orchestrator.source.remote import LIMIT_BYTES, Patience
+from orchestrator.source.remote import LIMIT_BYTES, Patience, Remote
 from tests.real.hub import COMMIT, Fault, Hub
 from tests.shapes import TINY, shape_of
 from tests.source.files import QWEN2, write_gguf, write_parts, write_repository
+from tests.transfer.raw import Raw, answer, authority
 
 QUICK = Patience(connect_s=1, read_s=0.3, whole_s=3, tries=2)
 
@@ -402,3 +406,79 @@ def test_names_are_data() -> None:
     assert Wish.parse("hf:o/r@refs/pr/7/a.gguf") == Wish(
         repo="o/r", revision="refs/pr/7", file="a.gguf"
     )
+
+
+def test_a_login_in_the_address_is_used_and_never_shown(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_repository(hub.root / "o" / "r")
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url.replace("://", "://bo:pass-of-bo@"))
+    found = read("hf:o/r")
+    assert found.where == f"{hub.url}/o/r@{COMMIT[:12]}"
+    assert {each.authorization for each in hub.asked} == {"Basic Ym86cGFzcy1vZi1ibw=="}
+    hub.faults.append(Fault("config.json", status=500))
+    with pytest.raises(SourceUnreachable, match="500") as of_a_file:
+        read("hf:o/r")
+    with pytest.raises(ModelUnavailable, match="no repository o/absent") as of_a_listing:
+        read("hf:o/absent")
+    for caught in (of_a_file, of_a_listing):
+        assert caught.value.what.startswith(hub.host)
+        assert "pass-of-bo" not in json.dumps(caught.value.to_json())
+
+
+def test_a_hub_that_tells_no_commit_is_asked_for_the_revision(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gguf(hub.root / "o" / "r" / "tiny-Q4_K_M.gguf")
+    told = json.loads(hub.listing("o/r")) | {"sha": None}
+    monkeypatch.setattr(hub, "listing", lambda _: json.dumps(told).encode())
+    with repository("o/r", QUICK, revision=COMMIT) as found:
+        assert found.commit == COMMIT
+    with repository("o/r", QUICK) as found:
+        assert found.commit == "main"
+
+
+def test_an_index_without_weights_is_told(hub: Hub) -> None:
+    folder = write_repository(hub.root / "o" / "r", shards=2)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(SourceCorrupt, match="has no weight_map"):
+        read("hf:o/r")
+
+
+def test_a_wait_until_a_date_is_told_in_seconds(hub: Hub) -> None:
+    after = email.utils.formatdate(time.time() + 20, usegmt=True)
+    hub.faults.append(Fault("/api/models", status=429, headers={"Retry-After": after}))
+    with (
+        pytest.raises(SourceBusy, match=r"come back later in (19|20) s \(429\)"),
+        repository("o/r", replace(QUICK, tries=1)),
+    ):
+        pass
+
+
+def test_a_proxy_that_no_client_speaks_with_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks9://bo:pass-of-bo@127.0.0.1:9")
+    with pytest.raises(SourceUnreachable, match="no HTTP proxy") as caught:
+        Remote("the hub", "https://hub.invalid", patience=QUICK)
+    assert "unset ALL_PROXY" in caught.value.hint
+    assert "pass-of-bo" not in json.dumps(caught.value.to_json())
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificates")
+def test_an_authority_that_nobody_knows_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, tls = authority(tmp_path)
+    with Raw(answer("200 OK", b"{}"), tls=tls) as server:
+        url = f"https://{server.host}"
+        with (
+            pytest.raises(SourceUnreachable, match="signed its certificate") as caught,
+            Remote("it", url, patience=QUICK) as remote,
+        ):
+            remote.document("/", "a document")
+        assert "SSL_CERT_FILE" in caught.value.hint
+        with pytest.raises(SourceUnreachable, match="signed its certificate") as caught:
+            listing("o/r", None, url, None, QUICK)
+        assert "SSL_CERT_FILE" in caught.value.hint
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca))
+        with Remote("it", url, patience=QUICK) as remote:
+            assert remote.document("/", "a document") == {}

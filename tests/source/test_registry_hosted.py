@@ -11,6 +11,9 @@ import pytest
 
 from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidInput, ModelUnavailable
+from orchestrator.home import Home
+from orchestrator.pull.claim import claimed, fetched
+from orchestrator.pull.registered import Registered
 from orchestrator.server import Server
 from orchestrator.source.hosted import Hosted
 from orchestrator.source.named import Kind, through_ollama
@@ -153,6 +156,28 @@ def test_the_files_of_a_tag_are_those_of_the_repository_that_has_it(
     assert 0 < files.total_bytes - files.model[0].size_bytes < 100  # the config
 
 
+def test_a_pull_from_the_second_repository_that_is_killed_leaves_no_long_name_in_the_end(
+    published: Published, home: Home
+) -> None:
+    api = Server(published.server.url)
+    hosted = through_ollama("hf-gguf", api, url=published.registry.url)
+    source = Registered(source=hosted, store_path=None, catalog=Catalog.bundled())
+
+    def killed() -> None:  # before the model has its plain name
+        with claimed(home, api, source, TAG):
+            list(api.pull(published.full, insecure=True))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    assert published.names() == {published.full}
+
+    fetched(home, api, source, TAG, Heard())
+
+    assert published.names() == {TAG}
+    assert list((home.state / "pulls").glob("*.ours")) == []
+
+
 NOBODY = Server("http://127.0.0.1:9")
 
 
@@ -169,7 +194,8 @@ def test_the_mirror_of_a_hub_is_reached_by_https_and_for_names_of_the_hub_too() 
     source = through_ollama("hf-gguf", NOBODY, url="hf-mirror.com")
 
     assert not source.insecure
-    assert source.name_of("hf.co/o/r-GGUF:Q8_0") == "hf-mirror.com/o/r-GGUF:Q8_0"
+    for host in ("hf.co", "HF.co"):  # as a person spells it
+        assert source.name_of(f"{host}/o/r-GGUF:Q8_0") == "hf-mirror.com/o/r-GGUF:Q8_0"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.source.manifest import Blob, Files
-from orchestrator.source.missing import missing, missing_bytes
+from orchestrator.source.missing import missing
 
 MB = 10**6
 PART = 100 * MB
@@ -62,7 +62,7 @@ def test_a_whole_file_is_there_and_one_of_another_size_is_not(store: Folder) -> 
     with store.blob(WEIGHTS.digest).open("wb") as file:
         file.truncate(299 * MB)
 
-    assert missing_bytes(store, [WEIGHTS, CONFIG]) == 300 * MB
+    assert missing(store, [WEIGHTS, CONFIG]).disk_bytes == 300 * MB
 
 
 def test_of_a_partial_the_disk_has_its_blocks_and_the_server_what_it_noted(store: Folder) -> None:

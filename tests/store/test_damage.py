@@ -87,6 +87,18 @@ def test_a_blob_that_was_fetched_again_replaces_the_one_aside(
     assert [p.name for p in store.path.glob("deploy-*")] == []
 
 
+def test_of_what_is_aside_one_may_be_brought_back_alone(
+    store: Store, layers: tuple[Layer, ...]
+) -> None:
+    first, second, *_ = (layer.digest for layer in layers)
+    store.set_aside(first)
+    store.set_aside(second)
+
+    store.bring_back([first])
+
+    assert [each.digest for each in store.damage(layers, ignore)] == [second]
+
+
 @pytest.mark.parametrize("digest", ["sha256:../../x", "sha256:" + "g" * 64, "", "md5:" + "0" * 32])
 def test_what_is_no_digest_has_no_file(store: Store, digest: str) -> None:
     with pytest.raises(ValueError, match="no digest"):

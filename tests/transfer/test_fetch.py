@@ -124,12 +124,13 @@ def test_a_stall_is_noticed_and_resumed_where_it_was(hub: Hub, big: Wanted) -> N
     ("fault", "kind", "said"),
     [
         ({"status": 503}, SourceBusy, "come back later \\(503\\)"),
+        ({"status": 408}, SourceBusy, "come back later \\(408\\)"),
         ({"status": 429}, SourceBusy, "come back later \\(429\\)"),
         ({"status": 500}, SourceUnreachable, "answers 500"),
         ({"html": True}, SourceUnreachable, "page of HTML"),
         ({"hang": True}, SourceUnreachable, "sent no byte for 0.3 s"),
     ],
-    ids=["503", "429", "500", "html", "hang"],
+    ids=["503", "408", "429", "500", "html", "hang"],
 )
 def test_what_waiting_cures_is_tried_again_and_then_told(
     hub: Hub, big: Wanted, fault: dict[str, Any], kind: type[DeployError], said: str
@@ -159,7 +160,8 @@ def test_who_asks_to_wait_is_waited_for(hub: Hub, big: Wanted, as_date: bool) ->
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (404, "spelled"), (410, "spelled")]
+    ("status", "hint"),
+    [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (404, "spelled"), (410, "spelled"), (451, "spelled")],
 )
 def test_what_no_waiting_cures_is_asked_once(hub: Hub, big: Wanted, status: int, hint: str) -> None:
     hub.faults.append(Fault("big", status=status))
