@@ -1,10 +1,18 @@
 """A server that answers: the one that is there, or one of ours, installed if need be."""
 
+from contextlib import suppress
+
 from orchestrator import log
+from orchestrator.era import ServerVersion
+from orchestrator.errors import ServerRefused, ServerUnreachable
+from orchestrator.importing import Destination
+from orchestrator.importing.residue import sweep
 from orchestrator.order import Order
 from orchestrator.progress import Progress
 from orchestrator.release import Box, Release, first_runtime
-from orchestrator.runtime import Binary, installed, refuse_start, start, systemd_unit
+from orchestrator.runtime import Binary, installed, ours, refuse_start, start, systemd_unit
+from orchestrator.server import Server
+from orchestrator.store import Store
 from orchestrator.survey import Survey, survey
 from orchestrator.transfer import Manners
 
@@ -21,6 +29,7 @@ def serving(order: Order, progress: Progress) -> Survey:
     if unit := systemd_unit():
         progress.say(f"{unit.name} is installed and does not answer: starting a server of our own")
     refuse_start(seen.server.host)
+    anew = ours(order.home, seen.server.host) is None
     binary = installed(order.home, order.environ) or _first(order, seen, progress)
     with log.stage("server.start", binary=str(binary.path)):
         start(
@@ -31,7 +40,19 @@ def serving(order: Order, progress: Progress) -> Survey:
             settings={"OLLAMA_NUM_PARALLEL": str(parallel)},
             report=progress.say,
         )
-    return survey(order.home, order.environ, parallel=parallel)
+    seen = survey(order.home, order.environ, parallel=parallel)
+    if anew:
+        cleared(seen.server, seen.machine.disk.model_store)
+    return seen
+
+
+def cleared(server: Server, store_path: str | None) -> None:
+    """Take away what killed imports left on a server that we have started just now."""
+    with suppress(ServerRefused, ServerUnreachable):
+        version = ServerVersion.parse(server.version())
+        swept = sweep(Destination(server=server, store=Store.at(store_path), version=version))
+        if swept.removed:
+            log.event("imports.swept", removed=len(swept.removed), freed_bytes=swept.freed_bytes)
 
 
 def _first(order: Order, seen: Survey, progress: Progress) -> Binary:

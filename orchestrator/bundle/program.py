@@ -7,8 +7,6 @@ import hashlib
 import os
 import platform
 import re
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -21,7 +19,7 @@ from orchestrator.bundle.index import BundledRuntime, Member
 from orchestrator.errors import InvalidInput, PullFailed
 from orchestrator.home import Home
 from orchestrator.progress import Progress
-from orchestrator.runtime import disk, embedded, installed
+from orchestrator.runtime import embedded, installed
 from orchestrator.runtime.binary import (
     Binary,
     Releases,
@@ -32,10 +30,11 @@ from orchestrator.runtime.binary import (
     write_release_marker,
     write_releases,
 )
+from orchestrator.runtime.scratch import scratch, turn
+from orchestrator.runtime.trying import said_by
 
 _MARKER = "runtime.json"
-_LOCK_S = 600.0
-_ASKED_S = 30.0
+_OTHER = "install one that runs with `deploy runtime install`, or leave --with-runtime out"
 _HOME_HINT = "free space there, or set DEPLOY_HOME to a folder on another disk"
 
 
@@ -109,21 +108,11 @@ def _version(binary: Binary) -> str:
     """Return the version that the program itself states; it is asked for nothing else."""
     library = {"LD_LIBRARY_PATH": str(binary.library_path)} if binary.library_path else {}
     with tempfile.TemporaryDirectory() as folder:
-        env = {"HOME": folder, "OLLAMA_HOST": "127.0.0.1:1", "PATH": os.defpath, **library}
         try:
-            said = subprocess.run(
-                [binary.path, "--version"],
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=_ASKED_S,
-                check=False,
-                text=True,
-                errors="replace",
-            ).stdout
-        except (OSError, subprocess.TimeoutExpired) as e:
-            raise InvalidInput(f"{binary.path} does not run here, so it is not bundled") from e
+            said = said_by([binary.path, "--version"], Path(folder), hint=_OTHER, **library)
+        except PullFailed as e:
+            what = f"{binary.path} does not run here, so it is not bundled: {e.what}"
+            raise InvalidInput(what, hint=_OTHER) from e
     found = re.search(r"version is v?([0-9A-Za-z][0-9A-Za-z.+-]{0,63})", said)
     if found is None:
         raise InvalidInput(f"{binary.path} does not say its version: {said.strip()[-200:]}")
@@ -154,20 +143,13 @@ def install(archive: Archive, told: BundledRuntime, home: Home, progress: Progre
     """
     refuse(told)
     needed = size_bytes(archive)
-    lock = home.state / "runtime-install.lock"
-    what = "another installation of the runtime"
     with ExitStack() as held:
-        held.enter_context(disk.locked(lock, what=what, limit_s=_LOCK_S, report=progress.say))
+        held.enter_context(turn(home, progress.say))
         held.enter_context(room.mapped(home.runtimes, needed, PullFailed, _HOME_HINT))
         room.check(home.runtimes, needed, _HOME_HINT)
-        home.runtimes.mkdir(parents=True, exist_ok=True)
-        for left in home.runtimes.glob(".installing-*"):  # of killed ones: the lock is ours
-            shutil.rmtree(left, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".installing-", dir=home.runtimes))
-        held.callback(shutil.rmtree, scratch, ignore_errors=True)
-        made = scratch / "made"
-        _unpack(archive, told, made, progress)
-        return _put(told, made, scratch, home)
+        beside = held.enter_context(scratch(home))
+        _unpack(archive, told, beside / "made", progress)
+        return _put(told, beside / "made", beside, home)
 
 
 def _unpack(archive: Archive, told: BundledRuntime, made: Path, progress: Progress) -> None:

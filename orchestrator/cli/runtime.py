@@ -16,6 +16,8 @@ from orchestrator.home import Home
 from orchestrator.progress import Progress
 from orchestrator.runtime import Binary, embedded
 from orchestrator.runtime.binary import releases
+from orchestrator.server import Server
+from orchestrator.serving import cleared
 from orchestrator.store import Store
 from orchestrator.units import gb
 
@@ -95,22 +97,25 @@ def rollback(as_json: bool, verbose: bool, log_format: str | None) -> None:
 def start(parallel: int, as_json: bool, verbose: bool, log_format: str | None) -> None:
     """Start a server on loopback; one that we started before is left as it is."""
     start_log(verbose=verbose, log_format=log_format)
-    home = Home.of(os.environ)
+    home, host = Home.of(os.environ), room.server_host(os.environ)
     binary = room.installed(home, os.environ)
     if binary is None:
-        room.refuse_start(room.server_host(os.environ))  # raises whose server answers there
+        room.refuse_start(host)  # raises whose server answers there
         raise ServerUnreachable(
             "there is no Ollama on this box", hint="install one with `deploy runtime install`"
         )
+    anew = room.ours(home, host) is None
     with progress() as screen:
         running = room.start(
             binary,
             home,
-            host=room.server_host(os.environ),
+            host=host,
             environ=os.environ,
             settings={"OLLAMA_NUM_PARALLEL": str(parallel)},
             report=screen.say,
         )
+    if anew:
+        cleared(Server(running.host), running.models_path)
     text = f"Ollama at {running.host}, pid {running.pid}, log {running.log}"
     emit({**_status(), "started": True}, text, as_json=as_json)
 

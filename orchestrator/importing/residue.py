@@ -7,7 +7,6 @@ leaves beside blobs/.
 
 import hashlib
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,7 +19,6 @@ from orchestrator.units import gb
 
 NAMESPACE = "deploy/import"
 _CONVERSIONS = "ollama-safetensors*"
-_YOUNG_S = 3600.0
 
 
 def name_of(*content: str) -> str:
@@ -56,16 +54,16 @@ def remove_names(to: Destination, names: Sequence[str]) -> None:
                 to.store.discard(name)
 
 
-def sweep(to: Destination, *, server_pid: int | None = None) -> Swept:
-    """Take away what killed imports left; only while no import runs, for it tells them not apart.
+def sweep(to: Destination) -> Swept:
+    """Take away what killed imports left, on a server that has just started: none runs there yet.
 
-    Temporary files and uploads go by the rules of Store.sweep, conversions after one hour.
+    Names, temporary files and conversions. A blob without a name goes by the rules of Store.sweep.
     """
     found = [m.name for m in to.server.installed() if m.name.startswith(f"{NAMESPACE}:")]
     remove_names(to, found)
     if to.store is None or not to.store.writable:
         return Swept(removed=tuple(found), skipped="the server's store is not ours to write")
-    swept = to.store.sweep(now_s=time.time(), server_pid=server_pid)
+    swept = to.store.remove_temporary()
     removed, freed_bytes = _remove_conversions(to.store)
     return replace(
         swept,
@@ -93,18 +91,13 @@ def _remove_uploads(to: Destination, files: Sequence[LocalFile]) -> int:
 
 
 def _remove_conversions(store: Store) -> tuple[tuple[str, ...], int]:
-    """Remove the folders of conversions whose server died; return their names and bytes.
-
-    One that goes on writes all the time.
-    """
+    """Remove the folders of conversions whose server died; return their names and bytes."""
     removed, freed_bytes = [], 0
     for folder in store.path.glob(_CONVERSIONS):
         with suppress(OSError):
             files = [folder, *folder.iterdir()]
-            told = [path.lstat() for path in files]
-            if time.time() - max(each.st_mtime for each in told) < _YOUNG_S:
-                continue
+            size_bytes = sum(path.lstat().st_blocks * 512 for path in files)
             shutil.rmtree(folder)
             removed.append(folder.name)
-            freed_bytes += sum(each.st_blocks * 512 for each in told)
+            freed_bytes += size_bytes
     return tuple(removed), freed_bytes

@@ -1,9 +1,7 @@
 """A release from the archives to a folder that serves: fetched, unpacked, tried, renamed."""
 
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import PullFailed, SourceCorrupt
@@ -12,7 +10,7 @@ from orchestrator.progress import Progress
 from orchestrator.release.archives import archives, store
 from orchestrator.release.box import Box
 from orchestrator.release.published import Release
-from orchestrator.release.switching import switched, turn
+from orchestrator.release.switching import switched
 from orchestrator.release.unpacking import unpack
 from orchestrator.runtime import disk
 from orchestrator.runtime.binary import (
@@ -22,6 +20,7 @@ from orchestrator.runtime.binary import (
     release_whole,
     write_release_marker,
 )
+from orchestrator.runtime.scratch import scratch, sweep, turn
 from orchestrator.runtime.trying import try_out
 from orchestrator.transfer import Manners, Patience
 
@@ -41,9 +40,9 @@ def installed(
     """See orchestrator.release.install; `patience` is for the first file that is asked for."""
     if why := box.refusal:
         raise PullFailed(f"no release of Ollama for this box: {why}", hint=_BY_HAND)
-    with turn(home, progress):
+    with turn(home, progress.say):
         folder = release_folder(home, release.version)
-        _sweep(home)
+        sweep(home)
         if not release_whole(home, folder.name, box.archives):
             paths = archives(release, box.archives, home, progress, manners, patience)
             with disk.mapped(home.runtimes):
@@ -63,8 +62,8 @@ def _make(
 ) -> None:
     """Unpack into a folder beside the target, see that it runs, and rename it."""
     folder = release_folder(home, release.version)
-    with _scratch(home) as scratch:
-        made = scratch / "made"
+    with scratch(home) as beside:
+        made = beside / "made"
         made.mkdir()
         for path in paths:
             try:
@@ -72,25 +71,8 @@ def _make(
             except SourceCorrupt:
                 path.unlink(missing_ok=True)  # it is what was published, and of no use
                 raise
-        try_out(release_at(made).path, scratch, hint=_OTHER)
+        try_out(release_at(made).path, beside, hint=_OTHER)
         write_release_marker(made, release.version, names)
         if folder.exists():  # damaged, or made for another GPU; a server may still run from it
-            folder.rename(scratch / "old")
+            folder.rename(beside / "old")
         made.rename(folder)
-
-
-@contextmanager
-def _scratch(home: Home) -> Iterator[Path]:
-    """Give a folder beside the target: a rename out of it is atomic."""
-    home.runtimes.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix=".installing-", dir=home.runtimes))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _sweep(home: Home) -> None:
-    """Remove what killed installations left. The lock is held, so nobody is still at it."""
-    for path in home.runtimes.glob(".installing-*"):
-        shutil.rmtree(path, ignore_errors=True)

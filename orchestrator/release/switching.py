@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from orchestrator.errors import InvalidInput
@@ -19,18 +18,7 @@ from orchestrator.runtime.binary import (
     write_releases,
 )
 from orchestrator.runtime.record import Running
-
-_LOCK_S = 1500.0
-
-
-def turn(home: Home, progress: Progress) -> AbstractContextManager[None]:
-    """Hold the lock that every installation of a runtime takes, during the block."""
-    return disk.locked(
-        home.state / "runtime-install.lock",
-        what="another installation of the runtime",
-        limit_s=_LOCK_S,
-        report=progress.say,
-    )
+from orchestrator.runtime.scratch import turn
 
 
 def switched(home: Home, name: str, progress: Progress) -> Binary:
@@ -47,7 +35,7 @@ def switched(home: Home, name: str, progress: Progress) -> Binary:
 
 def rolled_back(home: Home, progress: Progress) -> Binary:
     """See orchestrator.release.rollback."""
-    with turn(home, progress), disk.mapped(home.runtimes):
+    with turn(home, progress.say), disk.mapped(home.runtimes):
         meant = releases(home)
         if meant.previous is None or not release_whole(home, meant.previous):
             if meant.current and (embedded := embedded_in(home)):

@@ -9,9 +9,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import ModelUnavailable, PullFailed
@@ -26,9 +23,9 @@ from orchestrator.runtime.binary import (
 )
 from orchestrator.runtime.pins import Wheel
 from orchestrator.runtime.proc import PROC, read_text
+from orchestrator.runtime.scratch import scratch, sweep, turn
 from orchestrator.runtime.wheels import Progress
 
-_LOCK_S = 1500.0
 # The oldest processor that the build has kernels for (Haswell).
 _ISA = frozenset({"avx", "avx2", "bmi2", "f16c", "fma"})
 _GLIBC = (2, 28)
@@ -45,12 +42,7 @@ def install(home: Home, *, report: Report, progress: Progress | None = None) -> 
         return found
     if why := refusal():
         raise PullFailed(f"no embedded runtime for this box: {why}", hint=unpack.OFFICIAL)
-    with disk.locked(
-        home.state / "runtime-install.lock",
-        what="another installation of the runtime",
-        limit_s=_LOCK_S,
-        report=report,
-    ):
+    with turn(home, report):
         if found := embedded_in(home):
             return found
         return _install(home, report, progress)
@@ -76,20 +68,22 @@ def judge(system: str, arch: str, libc: str, isa: frozenset[str]) -> str | None:
 
 
 def _install(home: Home, report: Report, progress: Progress | None) -> Binary:
-    _sweep(home)
+    sweep(home)
     store = home.cache / "wheels"
+    for left in store.glob(".pip-*"):
+        shutil.rmtree(left, ignore_errors=True)
     build, paths = _download(home, store, report, progress)
     folder = folder_of(home, build)
     report("unpacking the runtime")
-    with disk.mapped(home.runtimes), _scratch(home) as scratch:
-        made = scratch / "made"
+    with disk.mapped(home.runtimes), scratch(home) as beside:
+        made = beside / "made"
         made.mkdir()
         for path in paths:
-            unpack.unpack(path, made, scratch)
-        unpack.finish(made, scratch)
+            unpack.unpack(path, made, beside)
+        unpack.finish(made, beside)
         write_marker(made, build)
         if folder.exists():  # damaged, or made of other wheels; a server may still run from it
-            folder.rename(scratch / "old")
+            folder.rename(beside / "old")
         made.rename(folder)
     for path in paths:
         path.unlink(missing_ok=True)
@@ -122,24 +116,6 @@ def _check_disks(home: Home, store: Path, wanted: tuple[Wheel, ...]) -> None:
     else:
         disk.check(store, fetched)
         disk.check(home.runtimes, pins.UNPACKED_BYTES)
-
-
-@contextmanager
-def _scratch(home: Home) -> Iterator[Path]:
-    """Give a folder beside the target: a rename out of it is atomic."""
-    home.runtimes.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix=".installing-", dir=home.runtimes))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _sweep(home: Home) -> None:
-    """Remove what killed installations left. The lock is held, so nobody is still at it."""
-    left = [*home.runtimes.glob(".installing-*"), *(home.cache / "wheels").glob(".pip-*")]
-    for path in left:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _libc() -> str:

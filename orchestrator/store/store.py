@@ -11,7 +11,7 @@ from orchestrator.store import staging, tree
 from orchestrator.store.damage import Damage, damage
 from orchestrator.store.manifest import Layer, Manifest, Torn, blob_name
 from orchestrator.store.name import Name
-from orchestrator.store.sweep import Swept, named, sweep
+from orchestrator.store.sweep import Swept, named, remove_temporary, sweep
 
 _ASIDE = "deploy-aside-"
 
@@ -175,6 +175,10 @@ class Store:
         for path in self.staged():
             if not staging.in_use(path):
                 path.unlink(missing_ok=True)
+
+    def remove_temporary(self) -> Swept:
+        """Remove what creates and uploads left whose server is gone; only where none runs yet."""
+        return remove_temporary(self.path)
 
     def sweep(self, *, now_s: float, server_pid: int | None) -> Swept:
         """Remove from blobs/ what no manifest names; `now_s` is the time since the epoch.

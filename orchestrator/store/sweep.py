@@ -60,6 +60,19 @@ def named(store: Path) -> frozenset[str] | None:
         return None
 
 
+def remove_temporary(store: Path) -> Swept:
+    """Remove what creates and uploads of a server that is gone were writing, however young."""
+    swept, held = Swept(), _held_by_anybody(store / "blobs")
+    try:
+        for path, told in _entries(store / "blobs"):
+            ours = stat.S_ISREG(told.st_mode) and _TEMPORARY.fullmatch(path.name)
+            if ours and path.name not in held:
+                swept = _removed(path, swept)
+    except OSError as e:
+        return replace(swept, skipped=f"{e.filename or store}: {e.strerror or e}")
+    return swept
+
+
 def _due(store: Path, now_s: float, server_pid: int | None) -> Iterator[Path]:
     """Yield what may go, and make sure anew before each: a model may be created meanwhile."""
     for path in _old(store / "blobs", now_s):
@@ -138,15 +151,23 @@ def _refuse_in_flight(
             raise _Unsafe(f"{path.name} was just written: a pull or a create is going on")
 
 
+def _held_by_anybody(blobs: Path) -> frozenset[str]:
+    """Return the names of files in blobs/ that a process has open, as far as we may look."""
+    pids = (int(each.name) for each in proc.PROC.iterdir() if each.name.isdecimal())
+    return frozenset(name for pid in pids for name in _open_files(blobs, pid))
+
+
 def _held_open(blobs: Path, server_pid: int | None) -> str | None:
     """Return the name of a file in blobs/ that the server itself, not a runner, has open."""
-    if server_pid is None:
-        return None
+    return None if server_pid is None else next(_open_files(blobs, server_pid), None)
+
+
+def _open_files(blobs: Path, pid: int) -> Iterator[str]:
+    """Yield the names of files in blobs/ that a process has open; none where we may not look."""
     folder = blobs.resolve()
     with suppress(OSError):
-        for handle in (proc.PROC / str(server_pid) / "fd").iterdir():
+        for handle in (proc.PROC / str(pid) / "fd").iterdir():
             with suppress(OSError):
                 path = handle.readlink()
                 if path.parent == folder:
-                    return path.name
-    return None
+                    yield path.name
