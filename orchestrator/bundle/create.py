@@ -110,8 +110,10 @@ def create(
 
 
 def _refuse_existing(file: Path, *, force: bool) -> None:
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise InvalidInput(f"{file} cannot be a file here", hint="name a file with -o FILE")
+    folder = file.absolute().parent
+    if file.is_dir() or not folder.is_dir():
+        why = f"{file} is a folder" if file.is_dir() else f"there is no folder {folder}"
+        raise InvalidInput(f"{why}, so no file can be written there", hint="name one with -o FILE")
     if file.exists() and not force:
         raise InvalidInput(f"{file} exists", hint="name another file, or add --force")
 

@@ -62,9 +62,11 @@ def read(block: bytes) -> tuple[str, int] | None:
         raise Refused("ends in the middle")
     if not any(block):
         return None
+    if block[257:262] != b"ustar":
+        raise Refused("is no tar file, so it is no bundle")
     kind = block[156:157]
     if kind != b"0":
-        raise Refused(f"has a member of the type {kind!r}, which is no plain file")
+        raise Refused(f"has a member of type {kind.decode('ascii', 'replace')}: no plain file")
     try:
         found = tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, ValueError) as e:

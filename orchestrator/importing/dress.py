@@ -20,4 +20,4 @@ def note(family: Family | None, guessed: str | None) -> tuple[str, ...]:
     if family is not None:
         return ()
     what = f"{guessed!r}" if guessed else "if any, by likeness"
-    return (f"its family is not known: the chat template is the server's own guess, {what}",)
+    return (f"the model's family is not known: its chat template is the server's guess, {what}",)

@@ -40,7 +40,7 @@ class Release:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
             raise InvalidInput(
-                f"no base URL of releases: {parts.scheme}://{parts.netloc.rpartition('@')[2]}…",
+                f"{url.rpartition('@')[2][:200]!r} is no base URL of releases",
                 hint="name a folder as https://HOST/PATH; below it lie vX.Y.Z/ollama-linux-…",
             )
         return cls(version=found[1], base_url=url)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from orchestrator.errors import InvalidInput, SourceUnreachable
 from orchestrator.runtime.address import is_loopback
@@ -99,6 +99,10 @@ def endpoint_of(mirror: str | None) -> tuple[str, bool]:
 
     if mirror is not None and not os.environ.get("HF_ENDPOINT"):
         return mirror.rstrip("/"), True
+    parts = urlsplit(constants.ENDPOINT)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        shown = constants.ENDPOINT.rpartition("@")[2][:200]
+        raise InvalidInput(f"HF_ENDPOINT={shown} is no URL", hint="write it as https://HOST")
     return constants.ENDPOINT, False
 
 

@@ -80,7 +80,7 @@ def importable(found: Repository, quantization: str | None) -> Importable:
     wished = (quantization or IMPORTED_QUANTIZATIONS[0]).upper()
     if wished not in BITS_PER_WEIGHT:
         raise InvalidInput(
-            f"--quantize {quantization}: unknown quantization",
+            f"{quantization!r} is no quantization that is known",
             hint=f"Ollama's import makes {', '.join(IMPORTED_QUANTIZATIONS)}",
         )
     config = _config(found)
