@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,13 @@ from orchestrator.errors import (
 from orchestrator.home import Home
 from orchestrator.release import Box
 from orchestrator.release.listing import sums
-from orchestrator.runtime.binary import Releases, current_release, release_folder, releases
+from orchestrator.runtime.binary import (
+    Binary,
+    Releases,
+    current_release,
+    release_folder,
+    releases,
+)
 from orchestrator.transfer import Manners, Patience
 from tests.real.disk import fill, small_disk
 from tests.real.hub import Fault
@@ -156,6 +163,18 @@ def test_without_a_release_before_there_is_no_rollback(
     with pytest.raises(InvalidInput, match="no release before this one"):
         room.rollback(home, quiet)
     assert "0.30.1" in _version(home)
+
+
+def test_before_the_first_release_was_the_embedded_runtime(
+    publisher: Publisher, home: Home, quiet: Quiet, runtime_binary: Binary
+) -> None:
+    built = runtime_binary.path.parent
+    shutil.copytree(built, home.runtimes / built.name)
+    room.install(publisher.publish("0.30.1", {_ZST: small("0.30.1")}), AMD64, home, quiet)
+
+    assert room.rollback(home, quiet).kind == "embedded"
+    assert current_release(home) is None
+    assert room.rollback(home, quiet) == current_release(home)
 
 
 @pytest.mark.parametrize(
