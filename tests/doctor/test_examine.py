@@ -124,7 +124,7 @@ SECOND = OtherServer(pid=99, host="http://127.0.0.1:11435", user="ann", where="c
                 replace(
                     CARD, usable=False, unusable_reason=EMBEDDED.text, remedy=EMBEDDED.remedy
                 ),))),
-            "nvidia 0", "warn", "embedded", "ollama.com/download", id="embedded-beside-a-gpu",
+            "nvidia 0", "warn", "embedded", "--from release", id="embedded-beside-a-gpu",
         ),
         pytest.param(case(OLD_CPU), "cpu", "warn", "no AVX2", "1.5b", id="no-avx2"),
         pytest.param(

@@ -125,6 +125,7 @@ def test_a_line_that_ignores_ranges_and_breaks_is_given_up(hub: Hub, big: Wanted
     with pytest.raises(SourceUnreachable, match=r"ended|broke"):
         one(big)
     hub.settled()
+    hub.settled()
     assert len(hub.asked) == 4  # one that came further than before, and three tries
 
 
