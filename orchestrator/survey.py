@@ -121,13 +121,13 @@ def _started(
     machine: Machine, settings: ServerSettings, binary: Binary | None
 ) -> tuple[RuntimeKind, str | None]:
     """Return the kind and the version of the program that would be started, installed or not."""
-    if binary is None:  # a GPU gets the release, as long as the network has it; ARM in any case
-        there = replace(machine, server=replace(machine.server, settings=settings))
-        from orchestrator.runtime import embedded
+    if binary is not None:
+        return binary.kind, EMBEDDED_VERSION if binary.kind == "embedded" else binary.version
+    from orchestrator.runtime.embedded import refusal
 
-        release = Box.of(there).gpu or embedded.refusal()
-        return ("release", Release().version) if release else ("embedded", EMBEDDED_VERSION)
-    return binary.kind, EMBEDDED_VERSION if binary.kind == "embedded" else binary.version
+    there = replace(machine, server=replace(machine.server, settings=settings))
+    kind = Box.of(there).runtime(refusal())
+    return kind, Release().version if kind == "release" else EMBEDDED_VERSION
 
 
 def _as_started(machine: Machine, home: Home, environ: Mapping[str, str], parallel: int) -> Machine:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
-from orchestrator.machine import Accelerator, Machine
+from orchestrator.machine import Accelerator, Machine, RuntimeKind
 from orchestrator.release.published import Release
 from orchestrator.usability import EMBEDDED, judged_for
 
@@ -47,6 +47,12 @@ class Box:
         if self.arch.lower() not in _ARCHITECTURES:
             return f"it is made for x86-64 and ARM64, and this is {self.arch}"
         return None
+
+    def runtime(self, no_embedded: str | None) -> RuntimeKind:
+        """Return what this box is to have: the release for a GPU, or where the embedded runtime
+        cannot run, for the reason given; else that one.
+        """
+        return "release" if self.gpu or no_embedded else "embedded"
 
     @property
     def archives(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ def chosen(release: Release, box: Box, home: Home, progress: Progress, manners: 
     if no_embedded:
         progress.say(f"installing {release}: there is no embedded runtime, {no_embedded}")
         return installed(release, box, home, progress, manners, patience=Patience())
-    if box.gpu is None:
+    if box.runtime(no_embedded) == "embedded":
         progress.say("no GPU that Ollama can use: installing the embedded runtime")
         return _embedded(home, progress)
     progress.say(f"installing {release}, which uses the GPU")

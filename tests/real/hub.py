@@ -74,7 +74,8 @@ class Hub:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.faults: list[Fault] = []
-        self.asked: list[Asked] = []
+        self._asked: dict[int, Asked] = {}
+        self._came = 0
         self.elsewhere: str | None = None
         self.gated: set[str] = set()
         self.token = ""
@@ -101,7 +102,20 @@ class Hub:
     def sent_bytes(self) -> int:
         self.settled()
         with self._lock:
-            return sum(each.sent_bytes for each in self.asked)
+            return sum(each.sent_bytes for each in self._asked.values())
+
+    @property
+    def asked(self) -> list[Asked]:
+        """Every request that has been answered, in the order in which they came."""
+        self.settled()
+        with self._lock:
+            return [self._asked[number] for number in sorted(self._asked)]
+
+    def forget(self) -> None:
+        """Forget what was asked so far."""
+        self.settled()
+        with self._lock:
+            self._asked.clear()
 
     def model(self, name: str, *files: Path, kind: str = "model") -> None:
         """Publish files as the layers of a model NAMESPACE/NAME:TAG of the registry."""
@@ -133,13 +147,16 @@ class Hub:
                     return each
         return None
 
-    def begin(self) -> None:
+    def begin(self) -> int:
+        """Return the number of a request that comes now."""
         with self._lock:
             self._busy += 1
+            self._came += 1
+            return self._came
 
-    def note(self, asked: Asked) -> None:
+    def note(self, number: int, asked: Asked) -> None:
         with self._lock:
-            self.asked.append(asked)
+            self._asked[number] = asked
             self._busy -= 1
 
     def settled(self) -> None:
@@ -284,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         hub, path, sent = self.server.hub, unquote(urlsplit(self.path).path), 0
-        hub.begin()
+        number = hub.begin()
         fault = hub.fault(path) or Fault("")
         try:
             if fault.hang:
@@ -299,7 +316,8 @@ class _Handler(BaseHTTPRequestHandler):
                 sent = self._answer(found, fault)
         finally:
             told = self.headers.get("Range"), self.headers.get("Authorization")
-            hub.note(Asked(self.command, path, *told, sent, self.headers.get("Host", "")))
+            host = self.headers.get("Host", "")
+            hub.note(number, Asked(self.command, path, *told, sent, host))
 
     def _answer(self, found: Answer | Path, fault: Fault) -> int:
         if isinstance(found, Path):

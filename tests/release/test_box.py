@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -116,3 +117,19 @@ def test_what_is_no_version_is_refused(version: str) -> None:
 def test_what_is_no_base_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="no base URL"):
         Release.of({}, base_url=url)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "no_embedded", "kind"),
+    [
+        (None, None, "embedded"),
+        ("nvidia", None, "release"),
+        ("amd", None, "release"),
+        (None, "it is made for Linux on x86-64, and this is Linux on aarch64", "release"),
+        ("nvidia", "it is made for Linux on x86-64", "release"),
+    ],
+)
+def test_a_box_gets_the_release_for_its_gpu_or_where_nothing_else_runs(
+    gpu: Literal["nvidia", "amd"] | None, no_embedded: str | None, kind: str
+) -> None:
+    assert Box(arch="x86_64", gpu=gpu).runtime(no_embedded) == kind

@@ -2,7 +2,6 @@
 
 import email.utils
 import json
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -463,7 +462,6 @@ def test_a_proxy_that_no_client_speaks_with_is_told(monkeypatch: pytest.MonkeyPa
     assert "pass-of-bo" not in json.dumps(caught.value.to_json())
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificates")
 def test_an_authority_that_nobody_knows_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,7 @@ def test_a_file_comes_once_and_is_told_whole(hub: Hub, big: Wanted) -> None:
 
 def test_a_file_that_is_there_is_verified_and_not_fetched(hub: Hub, big: Wanted) -> None:
     one(big)
-    hub.asked.clear()
+    hub.forget()
     assert one(big).fetched_bytes == 0
     assert hub.asked == []
 
@@ -140,12 +140,10 @@ def test_what_waiting_cures_is_tried_again_and_then_told(
     one(big, patience=patience)
     assert whole(big)
     big.target.unlink()
-    hub.asked.clear()
+    hub.forget()
     hub.faults.append(Fault("big", **fault))
     with pytest.raises(kind, match=said):
         one(big, patience=patience)
-    hub.settled()
-    hub.settled()
     assert len(hub.asked) == 3
 
 
@@ -169,7 +167,6 @@ def test_what_no_waiting_cures_is_asked_once(hub: Hub, big: Wanted, status: int,
     with pytest.raises(ModelUnavailable, match=str(status)) as caught:
         one(big, credentials=OF_A_HUB)
     assert hint in caught.value.hint
-    hub.settled()
     assert len(hub.asked) == 1
     assert TOKEN not in f"{caught.value.to_json()}{caught.value!r}{OF_A_HUB!r}"
 
@@ -186,7 +183,6 @@ def test_a_file_damaged_twice_is_told_and_thrown_away(hub: Hub, big: Wanted) -> 
         one(big)
     assert caught.value.details["want"] == big.digest
     assert caught.value.details["got"] != big.digest
-    hub.settled()
     assert len(hub.asked) == 2
     assert not part(big).exists()
     assert not big.target.exists()
@@ -246,7 +242,6 @@ def test_the_token_goes_to_the_hub_and_never_to_where_it_redirects(hub: Hub, big
         assert {each.authorization for each in hub.asked} == {f"Bearer {TOKEN}"}
         assert {each.authorization for each in far.asked} == {None}
         assert {each.host.partition(":")[0] for each in far.asked} == {"localhost"}
-        hub.settled()
         assert len(hub.asked) == len(far.asked) == 3  # a fresh redirect for each try
         assert any("localhost" in line and "403" in line for line in heard.lines)
         assert not any(TOKEN in line or SIGNATURE in line for line in heard.lines)
@@ -266,7 +261,6 @@ def test_a_redirect_without_end_ends(hub: Hub, big: Wanted) -> None:
     hub.elsewhere = hub.url
     with pytest.raises(SourceUnreachable, match="redirects more than 5 times"):
         one(big, patience=dataclasses.replace(QUICK, tries=1))
-    hub.settled()
     assert len(hub.asked) == 6
 
 
