@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from orchestrator.families import Family
 from orchestrator.importing import Destination, Imported, LocalFile, residue, room
+from orchestrator.importing.check_gguf import check
 from orchestrator.importing.dress import dress, note
 from orchestrator.importing.needs import import_peak_bytes
 from orchestrator.importing.place import put
@@ -29,8 +30,6 @@ def import_gguf(
     Parts keep their names, by which a server that merges them knows their order.
     Raises InvalidInput, SourceCorrupt, DiskFull, ServerRefused, ServerUnreachable.
     """
-    from orchestrator.importing.check_gguf import check
-
     check(parts, to.version)
     clothes = dress(family, licence)
     sources = {PurePosixPath(part.name).name: part.digest for part in parts}

@@ -14,6 +14,7 @@ from orchestrator.errors import InvalidInput, SourceCorrupt
 from orchestrator.families import Family
 from orchestrator.gguf.hub_config import IMPORTED_QUANTIZATIONS
 from orchestrator.importing import Destination, Imported, LocalFile, residue, room
+from orchestrator.importing.check_safetensors import check
 from orchestrator.importing.dress import dress, note
 from orchestrator.importing.needs import import_peak_bytes, made_bytes
 from orchestrator.importing.place import put
@@ -46,8 +47,6 @@ def import_safetensors(
     again. Until the end `name` is what it was before.
     Raises InvalidInput, SourceCorrupt, DiskFull, ServerRefused, ServerUnreachable.
     """
-    from orchestrator.importing.check_safetensors import check
-
     wished = _imported(quantization)
     check(files)
     making = _Making(to, name, _sent(files), wished, dress(family, licence), progress)

@@ -12,7 +12,7 @@ from orchestrator.errors import InvalidInput, ModelUnavailable, ServerUnreachabl
 from orchestrator.families.known import family_of
 from orchestrator.gguf.hub_config import IMPORTED_QUANTIZATIONS
 from orchestrator.home import Home
-from orchestrator.importing import Destination, check_safetensors
+from orchestrator.importing import Destination
 from orchestrator.importing.safetensors import import_safetensors
 from orchestrator.model import ModelRef, Origin
 from orchestrator.progress import Progress
@@ -170,7 +170,6 @@ class Hub:
         if plan.parts:
             made = given(to, plan.name, files, title=plan.repo, licence=licence, progress=progress)
             return unseen(files, made)
-        check_safetensors.check(files)
         family = family_of(
             architecture=plan.architecture,
             chat_template=chat_template(gathered.files),
